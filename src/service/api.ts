@@ -1,0 +1,154 @@
+/**
+ * What a node can be asked, without a protocol: the REST gateway and the gRPC server both speak
+ * to these two interfaces and to nothing below them.
+ *
+ * Every failure is a ProglogError. Every wait ends: by its own deadline or by its signal.
+ */
+import type { LeaderHint } from "../common/errors.js";
+import type { LogRecord, RecordBatch } from "../common/record.js";
+
+/** Records to append as one: all of them, with consecutive offsets, or none. */
+export interface AppendRequest {
+  /** Encoded records (common/record.ts); at least one. Checked by the service. */
+  readonly records: Buffer;
+  /** Append only if the first record would get exactly this offset. */
+  readonly expectedOffset?: number;
+  /** How long to wait for the commit; undefined means the node's default. */
+  readonly timeoutMs?: number;
+  /** True if another node relayed this request: it is then never relayed again. */
+  readonly forwarded?: boolean;
+}
+
+export interface AppendReceipt {
+  /** Offset of the first record. */
+  readonly offset: number;
+  readonly count: number;
+  readonly timestampMs: number;
+}
+
+/** `linearizable` confirms a miss with the leader; `local` answers it from this node alone. */
+export type Consistency = "linearizable" | "local";
+
+export interface ReadOptions {
+  readonly consistency?: Consistency;
+  readonly signal?: AbortSignal;
+}
+
+/** Where a range starts: an offset, an end of the log, -N from its end, or a time. */
+export type RangeStart =
+  | { readonly kind: "offset"; readonly offset: number }
+  | { readonly kind: "earliest" }
+  | { readonly kind: "latest" }
+  | { readonly kind: "before-end"; readonly count: number }
+  | { readonly kind: "timestamp"; readonly timestampMs: number };
+
+export interface ListRequest extends ReadOptions {
+  readonly from: RangeStart;
+  /** Most records, 1 to 10 000. */
+  readonly limit: number;
+  /** Most bytes of encoded records; the first record is returned whatever its size. */
+  readonly bytesMax: number;
+}
+
+export interface ListPage {
+  readonly records: readonly LogRecord[];
+  /** First offset of the log. */
+  readonly startOffset: number;
+  /** Offset after the last committed record, as confirmed. */
+  readonly endOffset: number;
+  /** Offset to ask for next. */
+  readonly next: number;
+}
+
+export interface StreamRequest extends ReadOptions {
+  readonly from: RangeStart;
+  /** Keep going at the end of the log, until the signal aborts. */
+  readonly follow: boolean;
+}
+
+export interface LogService {
+  /**
+   * Appends records; resolves when they are committed and applied.
+   *
+   * On a node that does not lead it relays to the leader if `--follower-writes forward` or
+   * `relay` asks for it; else it fails with `not-leader`, which carries the leader.
+   *
+   * @throws ProglogError invalid-request, record-too-large, not-leader, no-leader, no-quorum,
+   *   outcome-unknown, expected-offset-mismatch, overloaded, disk-full, unavailable.
+   */
+  produce(request: AppendRequest, options?: { readonly relay?: boolean }): Promise<AppendReceipt>;
+  /**
+   * Reads the record at an offset. A hit is answered from this node at once.
+   *
+   * @param waitMs Wait so long for the record to come instead of failing.
+   * @throws ProglogError offset-out-of-range (fields endOffset), offset-trimmed (fields
+   *   startOffset), cannot-confirm, data-damaged.
+   */
+  read(offset: number, options?: ReadOptions & { readonly waitMs?: number }): Promise<LogRecord>;
+  /** Reads a page. A default page does not end below a record acknowledged before it was asked. */
+  list(request: ListRequest): Promise<ListPage>;
+  /**
+   * Reads batches from a place on, as fast as the caller takes them; the first batch starts
+   * exactly at the place asked for. Without `follow` it ends at the end of the log as confirmed
+   * when it was asked.
+   */
+  stream(request: StreamRequest): AsyncGenerator<RecordBatch, void, undefined>;
+  /** Where the log starts and ends on this node, now. */
+  bounds(): { readonly startOffset: number; readonly endOffset: number };
+  /** For the headers of every answer. */
+  position(): { readonly nodeName: string; readonly term: number; readonly endOffset: number };
+}
+
+export type MemberRole = "leader" | "follower" | "learner";
+
+export interface MemberStatus {
+  readonly id: string;
+  readonly name: string;
+  readonly role: MemberRole;
+  readonly voter: boolean;
+  readonly rpcAddr: string;
+  readonly httpAddr: string;
+  readonly alive: boolean;
+  /** null where only the leader knows and this node does not lead. */
+  readonly matchIndex: number | null;
+  /** Entries behind the leader's commit index. */
+  readonly lag: number | null;
+  readonly lastContactMs: number | null;
+}
+
+/** The body of GET /cluster. */
+export interface ClusterStatus {
+  readonly clusterId: string | null;
+  readonly node: { readonly id: string; readonly name: string };
+  readonly term: number;
+  readonly leader: LeaderHint | null;
+  readonly quorum: boolean;
+  /** True if writes are refused now: no quorum, or the disk is full. */
+  readonly readOnly: boolean;
+  readonly commitIndex: number;
+  readonly appliedIndex: number;
+  readonly startOffset: number;
+  readonly endOffset: number;
+  /** Who knew this: the leader, or this node alone because it has no contact with a leader. */
+  readonly source: "leader" | "local";
+  readonly members: readonly MemberStatus[];
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  /** One line per check, such as "leader: known". */
+  readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly detail: string }[];
+}
+
+export interface ClusterService {
+  status(): Promise<ClusterStatus>;
+  /** The same without asking the leader. */
+  localStatus(): ClusterStatus;
+  readiness(): Readiness;
+  /** @throws ProglogError member-unreachable, unsafe-change, wrong-cluster, no-leader, not-leader. */
+  addMember(rpcAddr: string): Promise<MemberStatus>;
+  /** @throws ProglogError unknown-member, unsafe-change, no-leader. */
+  removeMember(id: string): Promise<void>;
+  /** @throws ProglogError unknown-member, unsafe-change, no-leader. */
+  transferLeader(id: string | undefined): Promise<void>;
+}
