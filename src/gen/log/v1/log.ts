@@ -34,12 +34,20 @@ export const protobufFileName = "log/v1/log.proto";
  */
 
 /** How far a miss must be confirmed before it is answered. */
-export enum Consistency {
+export const Consistency = {
   /** UNSPECIFIED - A miss is confirmed with the leader (linearizable). */
-  UNSPECIFIED = 0,
-  LINEARIZABLE = 1,
+  UNSPECIFIED: 0,
+  LINEARIZABLE: 1,
   /** LOCAL - A miss is answered from what this node knows. */
-  LOCAL = 2,
+  LOCAL: 2,
+} as const;
+
+export type Consistency = typeof Consistency[keyof typeof Consistency];
+
+export namespace Consistency {
+  export type UNSPECIFIED = typeof Consistency.UNSPECIFIED;
+  export type LINEARIZABLE = typeof Consistency.LINEARIZABLE;
+  export type LOCAL = typeof Consistency.LOCAL;
 }
 
 /** A record of the log. */
