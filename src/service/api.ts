@@ -6,6 +6,7 @@
  */
 import type { LeaderHint } from "../common/errors.js";
 import type { LogRecord, RecordBatch } from "../common/record.js";
+import type { Member } from "../raft/message.js";
 
 /** Records to append as one: all of them, with consecutive offsets, or none. */
 export interface AppendRequest {
@@ -140,7 +141,35 @@ export interface Readiness {
   readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly detail: string }[];
 }
 
+/** Who answers at an address. */
+export interface NodeIdentity {
+  /** null while the node belongs to no cluster. */
+  readonly clusterId: string | null;
+  readonly member: Member;
+}
+
+/** A node's wish to be taken in. */
+export interface JoinRequest {
+  /** null on a first start; else the cluster the node belongs to already. */
+  readonly clusterId: string | null;
+  readonly member: Member;
+}
+
+export interface JoinReceipt {
+  readonly clusterId: string;
+  /** All members, so that the joiner knows whom to hear. */
+  readonly members: readonly Member[];
+}
+
 export interface ClusterService {
+  identify(): NodeIdentity;
+  /**
+   * Takes a node in as a learner, after dialling it back; fine if it is a member already.
+   * On a node that does not lead it asks the leader.
+   *
+   * @throws ProglogError wrong-cluster, member-unreachable, unsafe-change, no-leader.
+   */
+  join(request: JoinRequest): Promise<JoinReceipt>;
   status(): Promise<ClusterStatus>;
   /** The same without asking the leader. */
   localStatus(): ClusterStatus;
