@@ -17,7 +17,10 @@ export interface Clock {
   wallNow(): number;
   /** Calls `fire` once, not before `delayMs` have passed. Does not keep the process alive. */
   setTimer(delayMs: number, fire: () => void): Timer;
-  /** Calls `run` after the I/O of this turn of the event loop: what arrives together is seen together. */
+  /**
+   * Calls `run` after the I/O of this turn of the event loop: what arrives together is seen
+   * together.
+   */
   defer(run: () => void): void;
 }
 

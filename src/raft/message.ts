@@ -84,7 +84,10 @@ export interface AppendRequest extends Addressed {
 export interface AppendResponse extends Addressed {
   readonly type: "appendResponse";
   readonly rejected: boolean;
-  /** Accepted: highest index durable here and equal to the leader's. Rejected: the prevIndex refused. */
+  /**
+   * Accepted: highest index durable here and equal to the leader's. Rejected: the prevIndex
+   * refused.
+   */
   readonly index: number;
   /** Rejected: term of the entry that conflicts; 0 if the log ends before prevIndex. */
   readonly conflictTerm: number;

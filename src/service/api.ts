@@ -138,7 +138,11 @@ export interface ClusterStatus {
 export interface Readiness {
   readonly ready: boolean;
   /** One line per check, such as "leader: known". */
-  readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly detail: string }[];
+  readonly checks: readonly {
+    readonly name: string;
+    readonly ok: boolean;
+    readonly detail: string;
+  }[];
 }
 
 /** Who answers at an address. */
@@ -174,7 +178,10 @@ export interface ClusterService {
   /** The same without asking the leader. */
   localStatus(): ClusterStatus;
   readiness(): Readiness;
-  /** @throws ProglogError member-unreachable, unsafe-change, wrong-cluster, no-leader, not-leader. */
+  /**
+   * @throws ProglogError member-unreachable, unsafe-change, wrong-cluster, no-leader,
+   *   not-leader.
+   */
   addMember(rpcAddr: string): Promise<MemberStatus>;
   /** @throws ProglogError unknown-member, unsafe-change, no-leader. */
   removeMember(id: string): Promise<void>;

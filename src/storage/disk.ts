@@ -35,7 +35,10 @@ export class DiskError extends Error {
 /** Calls back once: with an error, or with undefined when the call has succeeded. */
 export type DiskCallback = (error: DiskError | undefined) => void;
 
-/** An open file. Several reads may run at once; the caller never overlaps write, sync and truncate. */
+/**
+ * An open file. Several reads may run at once; the caller never overlaps write, sync and
+ * truncate.
+ */
 export interface DiskFile {
   readonly path: string;
   /**
@@ -67,7 +70,10 @@ export interface Disk {
   create(path: string): Promise<DiskFile>;
   /** Names in the directory, sorted; empty if it does not exist. */
   list(directory: string): Promise<string[]>;
-  /** Creates the directory and its parents; fine if it exists. Not durable before syncDirectory of the parent. */
+  /**
+   * Creates the directory and its parents; fine if it exists. Not durable before syncDirectory
+   * of the parent.
+   */
   makeDirectory(directory: string): Promise<void>;
   /** Replaces `to` if it exists. Both in the same directory tree. */
   rename(from: string, to: string): Promise<void>;

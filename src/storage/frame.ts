@@ -87,7 +87,10 @@ export function frameBytes(preambleBytes: number, bodyBytes: number): number {
   return bytes + ((frameAlignmentBytes - (bytes % frameAlignmentBytes)) % frameAlignmentBytes);
 }
 
-/** A new frame with room for a preamble and a body, its padding zeroed, its header not yet written. */
+/**
+ * A new frame with room for a preamble and a body, its padding zeroed, its header not yet
+ * written.
+ */
 export function allocateFrame(preambleBytes: number, bodyBytes: number): Buffer {
   assert(preambleBytes <= framePreambleBytesMax, "a preamble has at most 65 535 bytes");
   assert(bodyBytes <= frameBodyBytesMax, "a body has at most frameBodyBytesMax bytes");
@@ -177,7 +180,8 @@ export function readHeader(buffer: Buffer, position: number): FrameHeader | unde
   const bodyBytes = buffer.readUInt32BE(position + 8);
   if (!knownKinds.has(kind) || bodyBytes > frameBodyBytesMax) return undefined;
   if (position + frameHeaderBytes + preambleBytes > buffer.length) return undefined;
-  if (headerCrc(buffer, position, preambleBytes) !== buffer.readUInt32BE(position)) return undefined;
+  if (headerCrc(buffer, position, preambleBytes) !== buffer.readUInt32BE(position))
+    return undefined;
   return {
     kind: kind as FrameKind,
     preambleBytes,
