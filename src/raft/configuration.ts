@@ -68,7 +68,8 @@ function changed(
     }
     case "promote": {
       const member = learners.find((learner) => learner.id === change.id);
-      if (member === undefined) return isIn(voters, change.id) ? "already-member" : "unknown-member";
+      if (member === undefined)
+        return isIn(voters, change.id) ? "already-member" : "unknown-member";
       if (isLagging(state, change.id)) return "lagging";
       return { voters: [...voters, member], learners: without(learners, change.id) };
     }

@@ -50,7 +50,11 @@ export type Event =
   | { readonly type: "tick" }
   | { readonly type: "receive"; readonly message: Message }
   | { readonly type: "propose"; readonly proposals: readonly Proposal[] }
-  | { readonly type: "changeConfiguration"; readonly id: number; readonly change: ConfigurationChange }
+  | {
+      readonly type: "changeConfiguration";
+      readonly id: number;
+      readonly change: ConfigurationChange;
+    }
   | { readonly type: "read"; readonly readId: number }
   /** `target` undefined: the voter that is furthest. */
   | { readonly type: "transfer"; readonly id: number; readonly target?: NodeId }
@@ -83,19 +87,33 @@ export interface Persist {
   readonly truncateFrom?: number;
   readonly entries: readonly Entry[];
   /** The fetched snapshot takes the place of the log up to its index. */
-  readonly snapshot?: { readonly index: number; readonly term: number; readonly keepsSuffix: boolean };
+  readonly snapshot?: {
+    readonly index: number;
+    readonly term: number;
+    readonly keepsSuffix: boolean;
+  };
 }
 
 export type Effect =
   | Persist
   | { readonly type: "send"; readonly message: Message; readonly after: number }
   /** Entries for a slow peer that are no longer in memory: read them and feed `loaded`. */
-  | { readonly type: "load"; readonly peer: NodeId; readonly from: number; readonly bytesMax: number }
+  | {
+      readonly type: "load";
+      readonly peer: NodeId;
+      readonly from: number;
+      readonly bytesMax: number;
+    }
   /** Everything up to this index is committed: apply it in order. */
   | { readonly type: "apply"; readonly to: number }
   | { readonly type: "readReady"; readonly readId: number; readonly index: number }
   | { readonly type: "readRejected"; readonly readId: number }
-  | { readonly type: "accepted"; readonly id: number; readonly index: number; readonly term: number }
+  | {
+      readonly type: "accepted";
+      readonly id: number;
+      readonly index: number;
+      readonly term: number;
+    }
   | { readonly type: "rejected"; readonly id: number; readonly reason: Refusal }
   /** The transfer that `id` asked for went through: another node leads. */
   | { readonly type: "transferred"; readonly id: number }

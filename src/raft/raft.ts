@@ -42,12 +42,7 @@ import { becomeFollower } from "./roles.js";
 import { handleSnapshotFetched, handleSnapshotOffer, handleSnapshotResponse } from "./snapshot.js";
 import type { InitialState, RaftOptions, Role } from "./state.js";
 import { RaftState } from "./state.js";
-import {
-  handleTimeoutNow,
-  handleTransfer,
-  maybeFinishTransfer,
-  tickTransfer,
-} from "./transfer.js";
+import { handleTimeoutNow, handleTransfer, maybeFinishTransfer, tickTransfer } from "./transfer.js";
 
 /** How far a follower is, as its leader sees it. */
 export interface FollowerStatus {

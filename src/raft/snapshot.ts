@@ -51,7 +51,11 @@ function respond(state: RaftState, to: NodeId, index: number, round: number): vo
 /** Follower: takes a snapshot that lies durable on this node. */
 export function handleSnapshotFetched(
   state: RaftState,
-  snapshot: { readonly index: number; readonly term: number; readonly configuration: Configuration },
+  snapshot: {
+    readonly index: number;
+    readonly term: number;
+    readonly configuration: Configuration;
+  },
 ): void {
   state.fetchingSnapshot = 0;
   if (snapshot.index <= state.commitIndex) return;
