@@ -158,7 +158,7 @@ class NodeDiskFile implements DiskFile {
   #inFlightCount = 0;
   #closing: Promise<void> | undefined;
   #whenIdle: (() => void) | undefined;
-  /** The sync that failed: after it the kernel may call lost pages clean, so none is tried again. */
+  /** The sync that failed. None is tried after it: the kernel may call lost pages clean. */
   #syncError: DiskError | undefined;
 
   constructor(path: string, descriptor: number) {

@@ -198,7 +198,10 @@ class SimulatedFile implements DiskFile {
     this.#isClosed = true;
     if (this.#inFlightCount === 0 || this.#host.isDead) return;
     await new Promise<void>((idle) => {
-      this.#whenIdle.push(idle);
+      // A turn later, so that the callers of those calls have heard of them.
+      this.#whenIdle.push(() => {
+        this.#host.later(idle);
+      });
     });
   }
 
