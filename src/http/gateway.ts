@@ -313,7 +313,7 @@ function brokenDetail(code: string | undefined): string {
 function bindFailure(error: Error & { code?: string }, address: string): string {
   switch (error.code) {
     case "EADDRINUSE":
-      return `The HTTP address ${address} is in use; stop the other program or choose another port.`;
+      return `The HTTP address ${address} is in use; stop the other program or choose another.`;
     case "EACCES":
       return `The HTTP address ${address} may not be bound by this user; choose a port from 1024.`;
     case "EADDRNOTAVAIL":

@@ -3,7 +3,8 @@
  *
  * JSON.parse recurses: a mebibyte of `[` stalls the event loop, and with it heartbeats, for
  * a third of a second. This scan stops at the first bracket too many.
- * It must never accept what nests deeper than the limit; whether the text is JSON is not its question.
+ * It must never accept what nests deeper than the limit; whether the text is JSON is not its
+ * question.
  */
 
 /** Most levels of arrays and objects, the outermost included. */

@@ -22,7 +22,10 @@ export function placeOf(text: string, position: number): TextPlace {
   return { line, column: position - lineStart + 1 };
 }
 
-/** Position of the first character that cannot stand where it stands; the length if the end is early. */
+/**
+ * Position of the first character that cannot stand where it stands; the length if the end is
+ * early.
+ */
 export function jsonFaultPosition(text: string): number {
   const walk = new JsonWalk(text);
   if (walk.value()) walk.space();

@@ -154,7 +154,9 @@ interface StreamSource {
   readonly signal: AbortSignal;
 }
 
-/** An event source reconnects when it is closed, so server-sent events follow unless told not to. */
+/**
+ * An event source reconnects when it is closed, so server-sent events follow unless told not to.
+ */
 function planOf(exchange: Exchange, type: StreamType): StreamPlan {
   const query = new Query(exchange.query, (name) => streamNames.has(name));
   const isEvents = type === "text/event-stream";

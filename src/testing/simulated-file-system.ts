@@ -131,7 +131,8 @@ export class SimulatedInode {
 
   /**
    * A sync has failed: the changes that it was to cover never become durable by a later one.
-   * Readers go on seeing them (`kept`, as on ext4) or see the old bytes again (`lost`, as on btrfs).
+   * Readers go on seeing them (`kept`, as on ext4) or see the old bytes again (`lost`, as on
+   * btrfs).
    */
   failSync(sequence: number, aftermath: "kept" | "lost"): void {
     if (aftermath === "kept") {
