@@ -138,7 +138,11 @@ class Replay {
     }
     const index = header.key;
     if (!places.isEmpty && (index > places.lastIndex + 1 || index < places.firstIndex)) {
-      throw new DamageError(path, position, `entry ${String(index)} does not follow the one before`);
+      throw new DamageError(
+        path,
+        position,
+        `entry ${String(index)} does not follow the one before`,
+      );
     }
     this.#truncate(index);
     places.set(index, {

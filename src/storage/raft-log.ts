@@ -55,7 +55,11 @@ export interface RaftLogAppend {
   /** Entries from this index on are void. */
   readonly truncateFrom?: number;
   /** Sealed frames with their index and term; their place is stamped here. */
-  readonly frames: readonly { readonly index: number; readonly term: number; readonly frame: Buffer }[];
+  readonly frames: readonly {
+    readonly index: number;
+    readonly term: number;
+    readonly frame: Buffer;
+  }[];
 }
 
 interface LogFile {
@@ -262,7 +266,8 @@ export class RaftLog {
   /** Goes on in the next file, once it is prepared. */
   #roll(firstFrameBytes: number): void {
     const next = this.#next;
-    const needed = raftFileHeaderBytes + hardStateFrame(this.#hardState, 0).length + firstFrameBytes;
+    const needed =
+      raftFileHeaderBytes + hardStateFrame(this.#hardState, 0).length + firstFrameBytes;
     if (next !== undefined && next.bytes >= needed) {
       this.#activateNext();
       this.#pump();
@@ -332,7 +337,8 @@ export class RaftLog {
       await covered.file.close();
       await this.#disk.rename(covered.path, path);
     }
-    const file = covered === undefined ? await this.#createOrOpen(path) : await this.#disk.open(path);
+    const file =
+      covered === undefined ? await this.#createOrOpen(path) : await this.#disk.open(path);
     if (covered === undefined) await zero(file, 0, bytes);
     await writeAll(file, 0, encodeRaftFileHeader(sequence));
     await syncFile(file);
@@ -442,8 +448,7 @@ export class RaftLog {
     let at = 0;
     while (at < run.bytes) {
       const header = readHeader(bytes, at);
-      const isWanted =
-        header?.fileId === run.file.sequence && header.key === from + frames.length;
+      const isWanted = header?.fileId === run.file.sequence && header.key === from + frames.length;
       if (!isWanted || !isBodyValid(bytes, at, header)) {
         const what = `entry ${String(from + frames.length)} is damaged`;
         throw new DamageError(run.file.path, run.position + at, what);
