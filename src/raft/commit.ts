@@ -21,12 +21,13 @@ export function maybeCommit(state: RaftState): boolean {
     id === state.id ? state.durableIndex : (state.progress.get(id)?.matchIndex ?? 0),
   );
   if (index <= state.commitIndex || state.log.termAt(index) !== state.term) return false;
-  for (let committed = state.commitIndex + 1; committed <= index; committed += 1) {
+  // Only what this leader proposed was counted in; older entries may not even be in memory.
+  const first = Math.max(state.commitIndex + 1, state.termStartIndex);
+  for (let committed = first; committed <= index; committed += 1) {
     const entry = present(state.log.entry(committed), "an uncommitted entry is in memory");
     state.uncommittedBytes -= entry.data.length;
   }
-  // Entries of earlier terms were never counted in.
-  state.uncommittedBytes = Math.max(0, state.uncommittedBytes);
+  assert(state.uncommittedBytes >= 0, "no more is committed than was proposed");
   advanceCommit(state, index);
   return true;
 }

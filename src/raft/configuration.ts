@@ -64,6 +64,7 @@ function changed(
   switch (change.type) {
     case "addLearner": {
       if (isIn([...voters, ...learners], change.member.id)) return "already-member";
+      if (isAddressTaken([...voters, ...learners], change.member)) return "address-taken";
       return { voters, learners: [...learners, change.member] };
     }
     case "promote": {
@@ -85,12 +86,18 @@ function changed(
     case "update": {
       const { member } = change;
       if (!isIn([...voters, ...learners], member.id)) return "unknown-member";
+      if (isAddressTaken([...voters, ...learners], member)) return "address-taken";
       const update = (old: Member): Member => (old.id === member.id ? member : old);
       return { voters: voters.map(update), learners: learners.map(update) };
     }
     default:
       return assertNever(change, "the configuration change");
   }
+}
+
+/** Two members at one address: one of them could never be reached (rule R-M7). */
+function isAddressTaken(members: readonly Member[], member: Member): boolean {
+  return members.some((other) => other.id !== member.id && other.rpcAddr === member.rpcAddr);
 }
 
 function without(members: readonly Member[], id: NodeId): Member[] {

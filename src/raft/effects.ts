@@ -10,7 +10,9 @@
  * 2. A `send` leaves only when the token it names in `after` is durable; 0 means at once. So a
  *    leader's appends leave before its own sync, while votes and acknowledgements wait for theirs
  *    (Raft §5.2, §5.3; thesis §10.2.1).
- * 3. A failed persist is final: the host feeds `ioFailed` and sends nothing more.
+ * 3. `apply` may run ahead of this node's own disk: what a quorum holds is committed. A checkpoint
+ *    may not: its index never exceeds what is durable here.
+ * 4. A failed persist is final: the host feeds `ioFailed` and sends nothing more.
  */
 import type { Configuration, Entry, HardState, Member, Message, NodeId } from "./message.js";
 
@@ -22,6 +24,7 @@ export type Refusal =
   | "change-pending"
   | "no-commit-in-term"
   | "already-member"
+  | "address-taken"
   | "unknown-member"
   | "not-voter"
   | "no-voter-left"
@@ -55,6 +58,10 @@ export type Event =
       readonly id: number;
       readonly change: ConfigurationChange;
     }
+  /**
+   * `readId` is never used twice by one node, also not after a restart: a late answer to an
+   * earlier life would confirm a read that it never saw (rule R-Q2).
+   */
   | { readonly type: "read"; readonly readId: number }
   /** `target` undefined: the voter that is furthest. */
   | { readonly type: "transfer"; readonly id: number; readonly target?: NodeId }
@@ -78,7 +85,7 @@ export type Event =
   | { readonly type: "compact"; readonly index: number }
   | { readonly type: "ioFailed" };
 
-/** What a persist must make durable, in this order: snapshot, cut, hard state, entries. */
+/** What a persist must make durable, in this order: hard state, snapshot, cut, entries. */
 export interface Persist {
   readonly type: "persist";
   readonly token: number;

@@ -26,8 +26,8 @@ export function tickElection(state: RaftState): void {
   const silentTicks = state.tickCount - state.electionTick;
   if (silentTicks < state.electionTimeoutTicks) return;
   if (state.isVoter) {
-    if (isDiskStalled(state)) state.resetElectionTimer();
-    else campaign(state, false);
+    if (!isDiskStalled(state)) campaign(state, false);
+    else becomeFollower(state, state.term, null);
     return;
   }
   // A learner or a removed node never campaigns, but must not point clients at a dead leader.

@@ -115,7 +115,7 @@ export interface SnapshotResponse extends Addressed {
 /** A follower asks for a read index (thesis §6.4). */
 export interface ReadIndexRequest extends Addressed {
   readonly type: "readIndexRequest";
-  /** Chosen by the sender; never used twice by one process. */
+  /** Chosen by the sender; never used twice by one node, also not after a restart. */
   readonly readId: number;
 }
 

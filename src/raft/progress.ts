@@ -33,6 +33,8 @@ export class Progress {
   heardTick: number;
   /** Tick of the last append or heartbeat sent. */
   sentTick = 0;
+  /** Tick since which something is in flight and nothing was acknowledged. */
+  ackTick = 0;
   /** Highest commitIndex the peer was told of. */
   sentCommit = 0;
   /** Latest read round the peer has answered. */
@@ -72,8 +74,9 @@ export class Progress {
   }
 
   /** Notes a message sent whose last entry is `lastIndex`. */
-  sent(lastIndex: number, bytes: number): void {
+  sent(lastIndex: number, bytes: number, tick: number): void {
     assert(lastIndex >= this.nextIndex, "a message with entries moves nextIndex");
+    if (this.#inflight.length === 0) this.ackTick = tick;
     if (this.state === "probe") {
       this.probeSent = true;
       return;
@@ -88,7 +91,8 @@ export class Progress {
    *
    * @returns True if matchIndex grew.
    */
-  acknowledge(index: number): boolean {
+  acknowledge(index: number, tick: number): boolean {
+    if ((this.#inflight[0]?.lastIndex ?? Infinity) <= index) this.ackTick = tick;
     while (this.#inflight.length > 0 && (this.#inflight[0]?.lastIndex ?? 0) <= index) {
       this.#inflightBytes -= this.#inflight.shift()?.bytes ?? 0;
     }

@@ -27,6 +27,7 @@ import {
   handleReadIndexResponse,
   maybeConfirmRound,
   maybeStartRound,
+  tickForwardedReads,
 } from "./read-index.js";
 import {
   answerStaleLeader,
@@ -207,6 +208,7 @@ export class Raft {
     const state = this.#state;
     state.tickCount += 1;
     if (state.role !== "leader") {
+      tickForwardedReads(state);
       tickElection(state);
       return;
     }
@@ -256,8 +258,9 @@ export class Raft {
 
   #applied(index: number): void {
     const state = this.#state;
-    state.appliedIndex = index;
-    state.log.evict(Math.min(index, state.durableIndex), state.options.cacheBytesMax);
+    // A snapshot may have overtaken what the host was applying.
+    state.appliedIndex = Math.max(state.appliedIndex, index);
+    state.log.evict(Math.min(state.appliedIndex, state.durableIndex), state.options.cacheBytesMax);
   }
 
   /** What may follow when a replica holds more: a commit, and all that waits for one. */

@@ -18,11 +18,11 @@ export function handleRead(state: RaftState, readId: number): void {
     addRead(state, readId, null);
     return;
   }
-  if (state.leaderId === null) {
+  if (state.leaderId === null || state.forwardedReads.size >= state.options.readCountMax) {
     state.emit({ type: "readRejected", readId });
     return;
   }
-  state.forwardedReads.add(readId);
+  state.forwardedReads.set(readId, state.tickCount);
   const { id: from, term, leaderId: to } = state;
   state.send({ type: "readIndexRequest", from, to, term, readId });
 }
@@ -41,7 +41,21 @@ export function handleReadIndexResponse(state: RaftState, response: ReadIndexRes
   else state.emit({ type: "readReady", readId, index });
 }
 
+/** Follower: gives up on reads whose question or answer was lost. */
+export function tickForwardedReads(state: RaftState): void {
+  for (const [readId, tick] of state.forwardedReads) {
+    if (state.tickCount - tick < state.options.electionTicks) break;
+    state.forwardedReads.delete(readId);
+    state.emit({ type: "readRejected", readId });
+  }
+}
+
 function addRead(state: RaftState, readId: number, from: NodeId | null): void {
+  if (state.waitingReads.length + state.pendingReads.length >= state.options.readCountMax) {
+    if (from === null) state.emit({ type: "readRejected", readId });
+    else answer(state, { from, readId }, 0, true);
+    return;
+  }
   state.waitingReads.push({ readId, from });
   maybeStartRound(state);
 }

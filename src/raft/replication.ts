@@ -70,7 +70,7 @@ function sendAppend(
   if (last !== undefined) {
     let bytes = 0;
     for (const entry of part.entries) bytes += entry.data.length;
-    progress.sent(last.index, bytes);
+    progress.sent(last.index, bytes, state.tickCount);
   }
   progress.sentTick = state.tickCount;
   progress.sentCommit = state.commitIndex;
@@ -115,11 +115,23 @@ export function sendHeartbeat(state: RaftState, to: NodeId): void {
 export function tickHeartbeat(state: RaftState): void {
   const { heartbeatTicks, electionTicks } = state.options;
   for (const [id, progress] of state.progress) {
+    reviveStream(state, id, progress);
     if (state.tickCount - progress.sentTick < heartbeatTicks) continue;
     sendHeartbeat(state, id);
     const isOfferOld = state.tickCount - progress.offeredTick >= electionTicks;
     if (progress.state === "snapshot" && isOfferOld) offerSnapshot(state, id, progress);
   }
+}
+
+/**
+ * A lost append, or its lost answer, shows only by silence: heartbeats are sent at what is known
+ * to match and are always accepted. So what stays unanswered for too long is sent again.
+ */
+function reviveStream(state: RaftState, id: NodeId, progress: Progress): void {
+  const isWaiting = progress.state === "replicate" && progress.inflightCount > 0;
+  if (!isWaiting || state.tickCount - progress.ackTick < state.options.electionTicks) return;
+  progress.becomeProbe(progress.matchIndex + 1);
+  maybeAppend(state, id);
 }
 
 /** Starts a read round: a heartbeat to everybody, now (thesis §6.4). */
@@ -225,7 +237,7 @@ export function handleAppendResponse(state: RaftState, response: AppendResponse)
     return false;
   }
   assert(response.index <= state.log.lastIndex, "no follower holds more than its leader has sent");
-  const hasGrown = progress.acknowledge(response.index);
+  const hasGrown = progress.acknowledge(response.index, state.tickCount);
   progress.probeSent = false;
   const meets = progress.matchIndex >= state.log.snapshotIndex && progress.matchIndex > 0;
   const isFound = hasGrown || progress.matchIndex === progress.nextIndex - 1;

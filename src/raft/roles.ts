@@ -13,8 +13,9 @@ import type { RaftState } from "./state.js";
  * The vote of the same term is kept: losing it would allow a second one (rule R-E2).
  */
 export function becomeFollower(state: RaftState, term: number, leaderId: NodeId | null): void {
-  if (term > state.term) state.setHardState(term, null);
-  if (state.role === "leader") endLeadership(state, leaderId);
+  const isReplaced = term > state.term;
+  if (isReplaced) state.setHardState(term, null);
+  if (state.role === "leader") endLeadership(state, isReplaced);
   state.role = "follower";
   state.leaderId = leaderId;
   state.votes.clear();
@@ -23,7 +24,7 @@ export function becomeFollower(state: RaftState, term: number, leaderId: NodeId 
   state.resetElectionTimer();
 }
 
-function endLeadership(state: RaftState, leaderId: NodeId | null): void {
+function endLeadership(state: RaftState, isReplaced: boolean): void {
   for (const read of [...state.pendingReads, ...state.waitingReads]) {
     if (read.from === null) state.emit({ type: "readRejected", readId: read.readId });
   }
@@ -35,12 +36,13 @@ function endLeadership(state: RaftState, leaderId: NodeId | null): void {
   const { transfer } = state;
   if (transfer === null) return;
   state.transfer = null;
-  if (transfer.asked || leaderId !== null) state.emit({ type: "transferred", id: transfer.id });
+  const hasWorked = transfer.asked && isReplaced;
+  if (hasWorked) state.emit({ type: "transferred", id: transfer.id });
   else state.emit({ type: "rejected", id: transfer.id, reason: "leadership-lost" });
 }
 
 /** A leader's answer to reads of an ended term no longer means anything (rule R-Q3). */
 export function rejectForwardedReads(state: RaftState): void {
-  for (const readId of state.forwardedReads) state.emit({ type: "readRejected", readId });
+  for (const readId of state.forwardedReads.keys()) state.emit({ type: "readRejected", readId });
   state.forwardedReads.clear();
 }

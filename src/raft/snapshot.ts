@@ -59,6 +59,8 @@ export function handleSnapshotFetched(
 ): void {
   state.fetchingSnapshot = 0;
   if (snapshot.index <= state.commitIndex) return;
+  // It may come from a member that is in a newer term already.
+  if (snapshot.term > state.term) becomeFollower(state, snapshot.term, null);
   state.installSnapshot(snapshot.index, snapshot.term, snapshot.configuration);
   if (state.leaderId === null || state.leaderId === state.id) return;
   const { id: from, term, leaderId: to, commitIndex: index } = state;
@@ -75,7 +77,7 @@ export function handleSnapshotResponse(state: RaftState, response: SnapshotRespo
   progress.heardTick = state.tickCount;
   progress.round = Math.max(progress.round, response.round);
   if (response.rejected || response.index > state.log.lastIndex) return false;
-  const hasGrown = progress.acknowledge(response.index);
+  const hasGrown = progress.acknowledge(response.index, state.tickCount);
   if (progress.state === "snapshot") progress.becomeProbe(progress.matchIndex + 1);
   return hasGrown;
 }

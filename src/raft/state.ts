@@ -34,6 +34,8 @@ export interface RaftOptions {
   readonly cacheBytesMax: number;
   /** A learner further behind than this is not promoted, in entries. */
   readonly promotionLagMax: number;
+  /** Reads waiting for a quorum's word; beyond it reads are rejected. */
+  readonly readCountMax: number;
 }
 
 export const raftDefaults: RaftOptions = Object.freeze({
@@ -44,6 +46,7 @@ export const raftDefaults: RaftOptions = Object.freeze({
   uncommittedBytesMax: 64 * 1024 * 1024,
   cacheBytesMax: 32 * 1024 * 1024,
   promotionLagMax: 128,
+  readCountMax: 16_384,
 });
 
 /** What a node starts from: its durable image, or nothing. */
@@ -136,8 +139,8 @@ export class RaftState {
   readonly pendingReads: PendingRead[] = [];
   /** Waiting for a round to start: for the one under way to end, or for an own-term commit. */
   readonly waitingReads: { readonly readId: number; readonly from: NodeId | null }[] = [];
-  /** A follower's own reads, asked of the leader. */
-  readonly forwardedReads = new Set<number>();
+  /** A follower's own reads, asked of the leader: by id, the tick. */
+  readonly forwardedReads = new Map<number, number>();
 
   /** Index of the snapshot being fetched; 0 if none is. */
   fetchingSnapshot = 0;
@@ -265,13 +268,11 @@ export class RaftState {
       while ((this.configurations[1]?.index ?? index + 1) <= index) this.configurations.shift();
       if ((this.configurations[0]?.index ?? index + 1) <= index) this.configurations.shift();
       this.configurations.unshift({ index, configuration });
-      this.durableIndex = Math.max(this.durableIndex, index);
     } else {
       this.log.reset(index, term);
       this.#forgetDurable(1);
       this.configurations.length = 0;
       this.configurations.push({ index, configuration });
-      this.durableIndex = index;
     }
     this.#snapshot = { index, term, keepsSuffix };
     this.commitIndex = index;
@@ -316,7 +317,8 @@ export class RaftState {
     this.#hardStateChanged = false;
     const token = this.nextToken;
     this.nextToken += 1;
-    const lastIndex = entries.at(-1)?.index ?? 0;
+    // A snapshot is durable when the persist that takes it is (rule R-P1).
+    const lastIndex = entries.at(-1)?.index ?? snapshot?.index ?? 0;
     this.pendingPersists.push({ token, lastIndex, tick: this.tickCount });
     return {
       type: "persist",

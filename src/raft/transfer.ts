@@ -32,21 +32,27 @@ export function handleTransfer(state: RaftState, id: number, wanted: NodeId | un
   if (state.transfer !== null) {
     state.emit({ type: "rejected", id: state.transfer.id, reason: "superseded" });
   }
-  const isAsked = state.transfer?.target === target && state.transfer.asked;
-  state.transfer = { id, target, startTick: state.tickCount, asked: isAsked };
+  // The same wish again changes nothing but whom to tell: its time runs on (rule R-T2).
+  const same = state.transfer?.target === target ? state.transfer : undefined;
+  const startTick = same?.startTick ?? state.tickCount;
+  state.transfer = { id, target, startTick, asked: same?.asked ?? false };
   maybeAppend(state, target);
   maybeFinishTransfer(state);
 }
 
-/** The voter, other than this node, whose log reaches furthest. */
+/** The voter, other than this node, whose log reaches furthest; a silent one only if all are. */
 export function furthestVoter(state: RaftState): NodeId | undefined {
+  const { electionTicks } = state.options;
   let best: NodeId | undefined;
-  let bestIndex = -1;
+  let bestRank = -1;
   for (const { id } of state.configuration.voters) {
-    const matchIndex = state.progress.get(id)?.matchIndex ?? -1;
-    if (id === state.id || matchIndex <= bestIndex) continue;
+    const progress = state.progress.get(id);
+    if (id === state.id || progress === undefined) continue;
+    const isHeard = state.tickCount - progress.heardTick <= electionTicks;
+    const rank = progress.matchIndex + (isHeard ? state.log.lastIndex + 1 : 0);
+    if (rank <= bestRank) continue;
     best = id;
-    bestIndex = matchIndex;
+    bestRank = rank;
   }
   return best;
 }

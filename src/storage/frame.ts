@@ -128,22 +128,29 @@ export function sealFrame(
     frame.length === frameBytes(header.preambleBytes, header.bodyBytes),
     "a frame is as long as its header says",
   );
-  frame[4] = frameVersion;
-  frame[5] = header.kind;
-  frame.writeUInt16BE(header.preambleBytes, 6);
-  frame.writeUInt32BE(header.bodyBytes, 8);
-  frame.writeUInt32BE(
-    bodyCrc ?? crc32(frame.subarray(bodyPosition, bodyPosition + header.bodyBytes)),
-    12,
-  );
-  writeU64(frame, header.key, 16);
-  writeU64(frame, header.term, 24);
-  writeU64(frame, header.fileId, 32);
-  writeU64(frame, header.barrier, 40);
-  writeU64(frame, header.timestampMs, 48);
-  frame.writeUInt32BE(header.count, 56);
-  frame.writeUInt32BE(0, 60);
-  frame.writeUInt32BE(headerCrc(frame, 0, header.preambleBytes), 0);
+  const body = frame.subarray(bodyPosition, bodyPosition + header.bodyBytes);
+  sealHeader(frame, header, bodyCrc ?? crc32(body));
+}
+
+/** Writes a header apart from its body; a preamble must follow it already. */
+export function sealHeader(
+  target: Buffer,
+  header: Omit<FrameHeader, "bodyCrc">,
+  bodyCrc: number,
+): void {
+  target[4] = frameVersion;
+  target[5] = header.kind;
+  target.writeUInt16BE(header.preambleBytes, 6);
+  target.writeUInt32BE(header.bodyBytes, 8);
+  target.writeUInt32BE(bodyCrc, 12);
+  writeU64(target, header.key, 16);
+  writeU64(target, header.term, 24);
+  writeU64(target, header.fileId, 32);
+  writeU64(target, header.barrier, 40);
+  writeU64(target, header.timestampMs, 48);
+  target.writeUInt32BE(header.count, 56);
+  target.writeUInt32BE(0, 60);
+  target.writeUInt32BE(headerCrc(target, 0, header.preambleBytes), 0);
 }
 
 /** Gives a sealed frame the number and term of its slot in the Raft log. */

@@ -180,13 +180,13 @@ export class RaftLog {
     assert(!this.#isClosed, "a closed log takes no appends");
     const frames: Omit<QueuedFrame, "done">[] = [];
     const { truncateFrom, hardState } = append;
+    if (hardState !== undefined) {
+      frames.push({ frame: hardStateFrame(hardState, 0), index: 0, term: 0, hardState });
+    }
     if (truncateFrom !== undefined) {
       const fields = { key: truncateFrom, term: 0 };
       const frame = controlFrame(frameKinds.truncate, fields, Buffer.alloc(0));
       frames.push({ frame, index: 0, term: 0, truncateFrom });
-    }
-    if (hardState !== undefined) {
-      frames.push({ frame: hardStateFrame(hardState, 0), index: 0, term: 0, hardState });
     }
     for (const { frame, index, term } of append.frames) frames.push({ frame, index, term });
     assert(frames.length > 0, "an append holds something");

@@ -1,0 +1,502 @@
+/**
+ * The commit log: committed records by offset, in segments, only ever appended to.
+ *
+ * Appends are taken at once and written behind; `sync`, called for a checkpoint, makes them
+ * durable. What a crash takes from here the Raft log still holds: a start cuts this log back to
+ * its checkpoint and the state machine plays the rest again. So nothing here is ever cut at the
+ * tail but at a start, and readers never see an uncommitted byte.
+ *
+ * Invariants: offsets are dense; a frame never spans segments; where segments end depends only on
+ * the frames and the cluster's segment size, so they are alike on every node.
+ * A full disk delays the writing (`isFull`); any other fault is final (`onFailed`).
+ */
+import { crc32 } from "node:zlib";
+
+import { assert, present } from "../common/assert.js";
+import type { Clock } from "../common/clock.js";
+import type { RecordBatch } from "../common/record.js";
+import { recordPosition } from "../common/record.js";
+import { DamageError } from "./damage.js";
+import type { Disk, DiskFile } from "./disk.js";
+import { DiskError, syncFile } from "./disk.js";
+import type { FrameHeader } from "./frame.js";
+import { frameBody, frameBytes, frameHeaderBytes, frameKinds, sealHeader } from "./frame.js";
+import type { LocatedFrame, SegmentRef } from "./segment.js";
+import { Segment, indexName, storeName } from "./segment.js";
+import { SparseIndex } from "./sparse-index.js";
+import { TailCache } from "./tail-cache.js";
+
+export interface CommitLogOptions {
+  readonly directory: string;
+  readonly tailCacheBytes: number;
+  /** Most bytes per write call. */
+  readonly writeBytesMax: number;
+  /** Written behind; beyond it `isBehind` asks the state machine to wait. */
+  readonly unwrittenBytesMax: number;
+  /** How long to wait before a full disk is tried again. */
+  readonly fullRetryMs: number;
+  /** Stores kept open for reading. */
+  readonly openFilesMax: number;
+}
+
+export const commitLogDefaults: CommitLogOptions = Object.freeze({
+  directory: "log",
+  tailCacheBytes: 64 * 1024 * 1024,
+  writeBytesMax: 1024 * 1024,
+  unwrittenBytesMax: 32 * 1024 * 1024,
+  fullRetryMs: 500,
+  openFilesMax: 32,
+});
+
+/** Records to append: what the state machine took from an entry. */
+export interface CommitLogAppend {
+  readonly count: number;
+  readonly term: number;
+  readonly timestampMs: number;
+  readonly records: Buffer;
+  /** CRC-32 of `records`. */
+  readonly recordsCrc: number;
+}
+
+interface QueuedWrite {
+  readonly segment: Segment;
+  readonly position: number;
+  readonly buffers: readonly Buffer[];
+  readonly bytes: number;
+  readonly cached: ReturnType<TailCache["add"]>;
+}
+
+/** Where the log stands: what a checkpoint keeps. */
+export interface CommitLogState {
+  /** Oldest first; the last one is active, up to the bytes it names. */
+  readonly segments: readonly SegmentRef[];
+  readonly endOffset: number;
+}
+
+export const emptyCommitLog: CommitLogState = { segments: [], endOffset: 0 };
+
+const padding = Buffer.alloc(8);
+
+export class CommitLog {
+  readonly #disk: Disk;
+  readonly #clock: Clock;
+  readonly #options: CommitLogOptions;
+  readonly #onFailed: (error: Error) => void;
+  readonly #tail: TailCache;
+  #segments: Segment[] = [];
+  #endOffset = 0;
+  #queue: QueuedWrite[] = [];
+  #unwrittenBytes = 0;
+  #isWriting = false;
+  #isClosed = false;
+  #isFull = false;
+  #hasFailed = false;
+  /** Segments with written bytes that are not synced. */
+  readonly #unsynced = new Set<Segment>();
+  #syncWaiters: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
+  readonly #openOrder: Segment[] = [];
+
+  /**
+   * Opens the log as it was at a checkpoint: what came later is cut off, to be played again.
+   *
+   * @throws DamageError if what the checkpoint names is missing or damaged where it must be whole.
+   */
+  static async open(
+    disk: Disk,
+    clock: Clock,
+    state: CommitLogState,
+    options: CommitLogOptions,
+    onFailed: (error: Error) => void,
+  ): Promise<CommitLog> {
+    const log = new CommitLog(disk, clock, options, onFailed);
+    await disk.makeDirectory(options.directory);
+    await disk.syncDirectory("");
+    await log.#restore(state);
+    return log;
+  }
+
+  private constructor(
+    disk: Disk,
+    clock: Clock,
+    options: CommitLogOptions,
+    onFailed: (error: Error) => void,
+  ) {
+    this.#disk = disk;
+    this.#clock = clock;
+    this.#options = options;
+    this.#onFailed = onFailed;
+    this.#tail = new TailCache(options.tailCacheBytes);
+  }
+
+  /** First offset that is held. */
+  get startOffset(): number {
+    return this.#segments[0]?.baseOffset ?? this.#endOffset;
+  }
+
+  /** Offset after the last record: the high watermark. */
+  get endOffset(): number {
+    return this.#endOffset;
+  }
+
+  /** True if writing lags so far behind that nothing more should be applied now. */
+  get isBehind(): boolean {
+    return this.#unwrittenBytes > this.#options.unwrittenBytesMax;
+  }
+
+  /** True while the disk has no room. */
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  /** What a checkpoint taken now would name. */
+  state(): CommitLogState {
+    return { segments: this.#segments.map((segment) => segment.ref), endOffset: this.#endOffset };
+  }
+
+  async #restore(state: CommitLogState): Promise<void> {
+    const { directory } = this.#options;
+    const names = await this.#disk.list(directory);
+    const known = new Set(state.segments.flatMap((ref) => filesOf(ref.baseOffset)));
+    for (const name of names) {
+      if (!known.has(name)) await this.#disk.remove(`${directory}/${name}`);
+    }
+    for (const [ordinal, ref] of state.segments.entries()) {
+      const isActive = ordinal === state.segments.length - 1;
+      if (!names.includes(storeName(ref.baseOffset))) {
+        throw new DamageError(`${directory}/${storeName(ref.baseOffset)}`, 0, "the file is missing");
+      }
+      const segment = isActive ? await this.#restoreActive(ref) : await this.#restoreSealed(ref);
+      assert(
+        segment.baseOffset === (this.#segments.at(-1)?.endOffset ?? segment.baseOffset),
+        "segments follow each other without a gap",
+      );
+      this.#segments.push(segment);
+    }
+    await this.#disk.syncDirectory(directory);
+    this.#endOffset = state.endOffset;
+  }
+
+  /** A sealed segment is taken at its word; each read checks the frames it touches. */
+  async #restoreSealed(ref: SegmentRef): Promise<Segment> {
+    const segment = new Segment(this.#disk, this.#options.directory, ref.baseOffset);
+    segment.endOffset = ref.endOffset;
+    segment.bytes = ref.bytes;
+    segment.writtenBytes = ref.bytes;
+    segment.checksum = ref.checksum;
+    segment.isSealed = true;
+    return segment;
+  }
+
+  /** The active segment is cut back to the checkpoint, and read through. */
+  async #restoreActive(ref: SegmentRef): Promise<Segment> {
+    const { directory } = this.#options;
+    const segment = new Segment(this.#disk, directory, ref.baseOffset, new SparseIndex());
+    const file = await segment.file();
+    if ((await file.size()) < ref.bytes) {
+      throw new DamageError(segment.path, ref.bytes, "the file is shorter than its checkpoint says");
+    }
+    await file.truncate(ref.bytes);
+    await syncFile(file);
+    segment.writtenBytes = ref.bytes;
+    for await (const { header, position, bytes } of segment.frames(0)) {
+      segment.noteFrame(header.key, position);
+      segment.checksum = crc32(bytes, segment.checksum);
+      segment.endOffset = header.key + header.count;
+    }
+    segment.bytes = ref.bytes;
+    if (segment.checksum !== ref.checksum || segment.endOffset !== ref.endOffset) {
+      throw new DamageError(segment.path, 0, "the segment is not the one its checkpoint names");
+    }
+    return segment;
+  }
+
+  /**
+   * Appends records; readers see them at once, the disk soon after.
+   *
+   * @param segmentBytes The cluster's segment size: a frame that would pass it starts a new one.
+   * @returns Offset of the first record.
+   */
+  append(append: CommitLogAppend, segmentBytes: number): number {
+    const { count, term, timestampMs, records } = append;
+    assert(count > 0, "an append holds records");
+    assert(!this.#isClosed, "a closed log takes no appends");
+    const offset = this.#endOffset;
+    const bytes = frameBytes(0, records.length);
+    const segment = this.#segmentFor(bytes, segmentBytes);
+    const header = Buffer.allocUnsafeSlow(frameHeaderBytes);
+    sealHeader(
+      header,
+      {
+        kind: frameKinds.records,
+        preambleBytes: 0,
+        bodyBytes: records.length,
+        key: offset,
+        term,
+        fileId: segment.baseOffset,
+        barrier: 0,
+        timestampMs,
+        count,
+      },
+      append.recordsCrc,
+    );
+    const pad = bytes - frameHeaderBytes - records.length;
+    const buffers = pad === 0 ? [header, records] : [header, records, padding.subarray(0, pad)];
+    const position = segment.bytes;
+    for (const buffer of buffers) segment.checksum = crc32(buffer, segment.checksum);
+    segment.noteFrame(offset, position);
+    segment.bytes += bytes;
+    segment.endOffset = offset + count;
+    this.#endOffset = offset + count;
+    const cached = this.#tail.add({ offset, count, timestampMs, records });
+    this.#queue.push({ segment, position, buffers, bytes, cached });
+    this.#unwrittenBytes += bytes;
+    this.#pump();
+    return offset;
+  }
+
+  #segmentFor(bytes: number, segmentBytes: number): Segment {
+    const active = this.#segments.at(-1);
+    const fits = active !== undefined && (active.bytes === 0 || active.bytes + bytes <= segmentBytes);
+    if (fits) return active;
+    if (active !== undefined) active.isSealed = true;
+    const { directory } = this.#options;
+    const segment = new Segment(this.#disk, directory, this.#endOffset, new SparseIndex());
+    this.#segments.push(segment);
+    return segment;
+  }
+
+  /** One write or one sync at a time; syncs wait for all that was appended before them. */
+  #pump(): void {
+    if (this.#isWriting || this.#hasFailed) return;
+    const first = this.#queue[0];
+    if (first === undefined) {
+      if (this.#syncWaiters.length > 0) this.#syncAll();
+      return;
+    }
+    this.#isWriting = true;
+    const file = first.segment.openFile;
+    if (file === undefined) this.#startSegment(first.segment);
+    else this.#writeGroup(first.segment, file);
+  }
+
+  #writeGroup(segment: Segment, file: DiskFile): void {
+    const group: QueuedWrite[] = [];
+    let bytes = 0;
+    for (const write of this.#queue) {
+      const isOver = bytes > 0 && bytes + write.bytes > this.#options.writeBytesMax;
+      if (write.segment !== segment || isOver) break;
+      group.push(write);
+      bytes += write.bytes;
+    }
+    const buffers = group.flatMap((write) => write.buffers);
+    const isSmall = bytes / buffers.length < 4096;
+    const parts = isSmall && buffers.length > 4 ? [Buffer.concat(buffers, bytes)] : buffers;
+    file.write(segment.writtenBytes, parts, (error) => {
+      this.#isWriting = false;
+      if (error !== undefined) {
+        this.#onWriteError(error);
+        return;
+      }
+      this.#isFull = false;
+      this.#queue = this.#queue.slice(group.length);
+      this.#unwrittenBytes -= bytes;
+      segment.writtenBytes += bytes;
+      this.#unsynced.add(segment);
+      for (const write of group) this.#tail.written(write.cached);
+      this.#pump();
+    });
+  }
+
+  /** Nothing was promised for these bytes yet: on a full disk the same write is tried again. */
+  #onWriteError(error: Error): void {
+    if (!(error instanceof DiskError) || error.fault !== "full") {
+      this.#fail(error);
+      return;
+    }
+    this.#isFull = true;
+    this.#isWriting = true;
+    this.#clock.setTimer(this.#options.fullRetryMs, () => {
+      this.#isWriting = false;
+      if (!this.#isClosed) this.#pump();
+    });
+  }
+
+  /** Creates the store of a new segment, and finishes the one before it. */
+  #startSegment(segment: Segment): void {
+    const ordinal = this.#segments.indexOf(segment);
+    const sealed = this.#segments[ordinal - 1];
+    const start = async (): Promise<void> => {
+      await segment.create();
+      if (sealed !== undefined) {
+        await sealed.saveIndex();
+        this.#noteOpen(sealed);
+      }
+    };
+    start().then(
+      () => {
+        this.#isWriting = false;
+        this.#pump();
+      },
+      (error: unknown) => {
+        this.#isWriting = false;
+        this.#onWriteError(error as Error);
+      },
+    );
+  }
+
+  /** Makes durable everything appended so far. */
+  async sync(): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      if (this.#hasFailed) {
+        reject(new Error("the commit log has failed"));
+        return;
+      }
+      this.#syncWaiters.push({ resolve, reject });
+      this.#pump();
+    });
+  }
+
+  #syncAll(): void {
+    this.#isWriting = true;
+    const waiters = this.#syncWaiters;
+    this.#syncWaiters = [];
+    const segments = [...this.#unsynced];
+    this.#unsynced.clear();
+    const syncs = async (): Promise<void> => {
+      for (const segment of segments) await syncFile(await segment.file());
+      await this.#disk.syncDirectory(this.#options.directory);
+    };
+    syncs().then(
+      () => {
+        this.#isWriting = false;
+        for (const { resolve } of waiters) resolve();
+        this.#pump();
+      },
+      (error: unknown) => {
+        for (const { reject } of waiters) reject(error as Error);
+        this.#fail(error as Error);
+      },
+    );
+  }
+
+  #fail(error: Error): void {
+    if (this.#hasFailed) return;
+    this.#hasFailed = true;
+    for (const { reject } of this.#syncWaiters) reject(error);
+    this.#syncWaiters = [];
+    this.#onFailed(error);
+  }
+
+  /**
+   * Reads batches from an offset on; the first one starts exactly there.
+   *
+   * @param bytesMax Stop after so many bytes; at least one batch is returned.
+   * @returns Nothing if the offset is at or past the end.
+   * @throws DamageError if what lies there is damaged; the offset is at or after `startOffset`.
+   */
+  async read(offset: number, bytesMax: number): Promise<RecordBatch[]> {
+    if (offset >= this.#endOffset) return [];
+    assert(offset >= this.startOffset, "what was trimmed is not asked for");
+    const cached = this.#tail.read(offset, bytesMax);
+    if (cached !== undefined) return trimStart(cached, offset);
+    const segment = this.#segmentOf(offset);
+    this.#noteOpen(segment);
+    const batches: RecordBatch[] = [];
+    let bytes = 0;
+    let expected = offset;
+    for await (const frame of segment.framesFrom(offset)) {
+      const batch = batchOf(frame);
+      if (batches.length > 0 && bytes + batch.records.length > bytesMax) break;
+      if (batch.offset > expected) {
+        throw new DamageError(segment.path, frame.position, `offset ${String(expected)} is missing`);
+      }
+      batches.push(batch);
+      bytes += batch.records.length;
+      expected = batch.offset + batch.count;
+      if (bytes >= bytesMax) break;
+    }
+    if (batches.length === 0) {
+      throw new DamageError(segment.path, segment.bytes, `offset ${String(offset)} is missing`);
+    }
+    return trimStart(batches, offset);
+  }
+
+  #segmentOf(offset: number): Segment {
+    let low = 0;
+    let high = this.#segments.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (present(this.#segments[middle], "middle is a segment").baseOffset <= offset) low = middle;
+      else high = middle - 1;
+    }
+    return present(this.#segments[low], "an offset that is held lies in a segment");
+  }
+
+  /** Bounds the open files: the sealed store used longest ago is closed. */
+  #noteOpen(segment: Segment): void {
+    const at = this.#openOrder.indexOf(segment);
+    if (at >= 0) this.#openOrder.splice(at, 1);
+    this.#openOrder.push(segment);
+    if (this.#openOrder.length <= this.#options.openFilesMax) return;
+    const oldest = this.#openOrder.find((open) => open.isSealed && !this.#unsynced.has(open));
+    if (oldest === undefined || oldest === segment) return;
+    this.#openOrder.splice(this.#openOrder.indexOf(oldest), 1);
+    void oldest.close();
+  }
+
+  /** First offset whose record is not older than a time; the end if there is none. */
+  async offsetAt(timestampMs: number): Promise<number> {
+    for (let ordinal = this.#segments.length - 1; ordinal >= 0; ordinal -= 1) {
+      const segment = present(this.#segments[ordinal], "the segment is there");
+      const [first] = await this.read(segment.baseOffset, 1);
+      if (first === undefined || first.timestampMs >= timestampMs) continue;
+      let from = await segment.positionBefore(timestampMs);
+      for await (const { header, position } of segment.frames(from)) {
+        if (header.timestampMs >= timestampMs) return header.key;
+        from = position;
+      }
+      return this.#offsetInTail(segment.baseOffset, timestampMs);
+    }
+    return this.startOffset;
+  }
+
+  /** What is not written yet is searched in memory. */
+  async #offsetInTail(from: number, timestampMs: number): Promise<number> {
+    let offset = Math.max(from, this.#tail.startOffset ?? this.#endOffset);
+    while (offset < this.#endOffset) {
+      for (const batch of await this.read(offset, this.#options.writeBytesMax)) {
+        if (batch.timestampMs >= timestampMs) return batch.offset;
+        offset = batch.offset + batch.count;
+      }
+    }
+    return this.#endOffset;
+  }
+
+  /** Writes what is left and closes; syncing is the checkpoint's. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    if (!this.#hasFailed && !this.#isFull) await this.sync().catch(() => undefined);
+    this.#isClosed = true;
+    for (const segment of this.#segments) await segment.close();
+    this.#tail.clear();
+  }
+}
+
+function filesOf(baseOffset: number): string[] {
+  return [storeName(baseOffset), indexName(baseOffset)];
+}
+
+function batchOf({ header, bytes }: LocatedFrame): RecordBatch {
+  const { key: offset, count, timestampMs } = header satisfies FrameHeader;
+  return { offset, count, timestampMs, records: frameBody(bytes, 0, header) };
+}
+
+/** Drops the records before the offset from the first batch. */
+function trimStart(batches: RecordBatch[], offset: number): RecordBatch[] {
+  const first = batches[0];
+  if (first === undefined || first.offset === offset) return batches;
+  const skip = offset - first.offset;
+  const records = first.records.subarray(recordPosition(first.records, skip));
+  const trimmed = { ...first, offset, count: first.count - skip, records };
+  return [trimmed, ...batches.slice(1)];
+}
