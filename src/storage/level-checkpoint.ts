@@ -1,0 +1,98 @@
+/**
+ * The checkpoint in `level`: one synced batch a checkpoint, a key a sealed segment.
+ *
+ *     meta                    JSON: format, and all of Checkpoint but the segments; `crc`
+ *     segment/<base, 20 digits>   JSON: SegmentRef; `crc`
+ *
+ * Only what changed is written: sealed segments do not change, so a checkpoint costs the same
+ * whatever the log's length. Each value carries a CRC-32 of its JSON text, because LevelDB may
+ * lose its newest records after damage; `meta` counts the segments, so that a lost one shows.
+ * It is never on the path to a vote or an acknowledgement.
+ */
+import { crc32 } from "node:zlib";
+
+import { Level } from "level";
+
+import type { Checkpoint, CheckpointStore } from "./checkpoint.js";
+import { DamageError } from "./damage.js";
+import type { SegmentRef } from "./segment.js";
+
+const formatVersion = 1;
+const metaKey = "meta";
+
+type Meta = Omit<Checkpoint, "segments"> & {
+  readonly format: number;
+  readonly segmentCount: number;
+};
+
+export class LevelCheckpointStore implements CheckpointStore {
+  readonly #level: Level;
+  readonly #path: string;
+  /** What lies in the database, by key. */
+  readonly #saved = new Map<string, string>();
+
+  /** @throws if the directory is locked by another process, or can't be opened. */
+  static async open(path: string): Promise<LevelCheckpointStore> {
+    const level = new Level(path, { compression: false });
+    await level.open();
+    return new LevelCheckpointStore(level, path);
+  }
+
+  private constructor(level: Level, path: string) {
+    this.#level = level;
+    this.#path = path;
+  }
+
+  async load(): Promise<Checkpoint | undefined> {
+    let meta: Meta | undefined;
+    const segments: SegmentRef[] = [];
+    for await (const [key, text] of this.#level.iterator()) {
+      this.#saved.set(key, text);
+      const value = this.#decode(key, text);
+      if (key === metaKey) meta = value as Meta;
+      else segments.push(value as SegmentRef);
+    }
+    if (meta === undefined && segments.length === 0) return undefined;
+    if (meta?.format !== formatVersion || meta.segmentCount !== segments.length) {
+      throw new DamageError(this.#path, 0, "the checkpoint is incomplete, or of another version");
+    }
+    const { format: _format, segmentCount: _count, ...rest } = meta;
+    return { ...rest, segments };
+  }
+
+  #decode(key: string, text: string): unknown {
+    const crc = Number.parseInt(text.slice(0, 8), 16);
+    const json = text.slice(8);
+    if (crc !== crc32(json)) throw new DamageError(this.#path, 0, `the value of ${key} is damaged`);
+    return JSON.parse(json);
+  }
+
+  async save(checkpoint: Checkpoint): Promise<void> {
+    const { segments, ...rest } = checkpoint;
+    const values = new Map<string, string>();
+    const meta: Meta = { ...rest, format: formatVersion, segmentCount: segments.length };
+    values.set(metaKey, encode(meta));
+    for (const ref of segments) values.set(segmentKey(ref.baseOffset), encode(ref));
+    const batch = this.#level.batch();
+    for (const [key, text] of values) {
+      if (this.#saved.get(key) !== text) batch.put(key, text);
+    }
+    for (const key of this.#saved.keys()) if (!values.has(key)) batch.del(key);
+    await batch.write({ sync: true });
+    this.#saved.clear();
+    for (const [key, text] of values) this.#saved.set(key, text);
+  }
+
+  async close(): Promise<void> {
+    await this.#level.close();
+  }
+}
+
+function segmentKey(baseOffset: number): string {
+  return `segment/${String(baseOffset).padStart(20, "0")}`;
+}
+
+function encode(value: object): string {
+  const json = JSON.stringify(value);
+  return crc32(json).toString(16).padStart(8, "0") + json;
+}
