@@ -51,12 +51,12 @@ function collect(exchange: Exchange, admit: (bytes: number) => void): Promise<Bu
   const { request } = exchange;
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
-    const settle = (error?: unknown): void => {
+    const settle = (error?: Error): void => {
       request.off("data", take).off("end", settle).off("error", gone).off("close", gone);
       // The stream may still fail afterwards; nobody would hear it then but the process.
       request.on("error", ignoreLateError);
       if (error === undefined) resolve(chunks);
-      else reject(error as Error);
+      else reject(error);
     };
     const gone = (): void => {
       settle(new ClientGoneError());
@@ -66,7 +66,7 @@ function collect(exchange: Exchange, admit: (bytes: number) => void): Promise<Bu
         admit(chunk.length);
         chunks.push(chunk);
       } catch (error) {
-        settle(error);
+        settle(error instanceof Error ? error : new Error("Refused.", { cause: error }));
       }
     };
     request.on("data", take).on("end", settle).on("error", gone).on("close", gone);
