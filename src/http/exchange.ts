@@ -48,6 +48,8 @@ export class Exchange {
   readonly #query: string;
   readonly #expectsContinue: boolean;
   #gone: AbortController | undefined;
+  #isClosed = false;
+  readonly #whenClosed: (() => void)[] = [];
 
   constructor(
     host: ExchangeHost,
@@ -80,12 +82,37 @@ export class Exchange {
     if (this.#gone === undefined) {
       const gone = new AbortController();
       this.#gone = gone;
-      if (this.response.destroyed) gone.abort(new ClientGoneError());
-      this.response.once("close", () => {
+      this.whenClosed(() => {
         if (!this.response.writableFinished) gone.abort(new ClientGoneError());
       });
     }
     return this.#gone.signal;
+  }
+
+  /** True once the answer is complete, or its connection gone. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Calls `listener` once, when the answer is complete or its connection gone. */
+  whenClosed(listener: () => void): void {
+    if (this.#isClosed) listener();
+    else this.#whenClosed.push(listener);
+  }
+
+  /**
+   * Marks the exchange as over. The gateway calls it: a pipelined answer whose turn has not come
+   * emits no event of its own when its connection closes.
+   */
+  markClosed(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const listener of this.#whenClosed.splice(0)) listener();
+  }
+
+  /** Cuts the connection: the client is broken, or must not take a part for the whole. */
+  cut(): void {
+    this.request.socket.destroy();
   }
 
   /** Tells a client that asked (`Expect: 100-continue`) to send its body. */
@@ -123,7 +150,7 @@ export class Exchange {
    */
   send(status: number, headers: OutgoingHttpHeaders, body: string | Buffer): void {
     assert(!this.response.headersSent, "an exchange is answered once");
-    if (this.response.destroyed) return;
+    if (this.#isClosed) return;
     const bytes = typeof body === "string" ? Buffer.byteLength(body) : body.length;
     if (bytes > largeAnswerBytes && !this.isHead) this.#guardLargeAnswer(bytes);
     const all = this.headers(headers);
@@ -145,8 +172,10 @@ export class Exchange {
     if (!answerBytes.take(bytes)) {
       throw new ProglogError("overloaded", "Too many large answers wait for slow readers.");
     }
-    const timer = clock.setTimer(options.stallTimeoutMs, () => this.response.destroy());
-    this.response.once("close", () => {
+    const timer = clock.setTimer(options.stallTimeoutMs, () => {
+      this.cut();
+    });
+    this.whenClosed(() => {
       timer.cancel();
       answerBytes.giveBack(bytes);
     });

@@ -51,8 +51,8 @@ export class HttpGateway {
   readonly #routes: RouteTable;
   readonly #streams: StreamRoutes;
   readonly #host: ExchangeHost;
-  /** Open connections, each with the answers that are under way on it. */
-  readonly #sockets = new Map<Duplex, Set<ServerResponse>>();
+  /** Open connections, each with the exchanges that are under way on it. */
+  readonly #sockets = new Map<Duplex, Set<Exchange>>();
   #closed: Promise<void> | undefined;
 
   /** @throws ProglogError `invalid-request` if an option is out of its range. */
@@ -98,8 +98,12 @@ export class HttpGateway {
     });
     server.maxConnections = options.connectionsMax;
     server.on("connection", (socket: Socket) => {
-      this.#sockets.set(socket, new Set());
-      socket.once("close", () => this.#sockets.delete(socket));
+      const exchanges = new Set<Exchange>();
+      this.#sockets.set(socket, exchanges);
+      socket.once("close", () => {
+        this.#sockets.delete(socket);
+        for (const exchange of exchanges) exchange.markClosed();
+      });
     });
     server.on("request", (request, response) => {
       this.#handle(request, response, false);
@@ -167,7 +171,9 @@ export class HttpGateway {
       else this.#server.close(() => resolve());
     });
     this.#streams.close();
-    for (const [socket, answers] of this.#sockets) if (answers.size === 0) socket.destroy();
+    for (const [socket, exchanges] of this.#sockets) {
+      if (exchanges.size === 0) socket.destroy();
+    }
     const timer = this.#clock.setTimer(this.#options.closeTimeoutMs, () => {
       this.#logger.warn({ connections: this.#sockets.size }, "http_close_cut_connections");
       for (const socket of this.#sockets.keys()) socket.destroy();
@@ -177,33 +183,34 @@ export class HttpGateway {
   }
 
   #handle(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
-    this.#track(request.socket, response);
     const exchange = new Exchange(this.#host, { request, response, expectsContinue });
+    this.#track(request.socket, exchange);
     this.#routes.dispatch(exchange).catch((error: unknown) => {
       this.#fail(exchange, error);
     });
   }
 
-  #track(socket: Socket, response: ServerResponse): void {
-    const answers = this.#sockets.get(socket);
-    answers?.add(response);
-    response.once("close", () => {
-      answers?.delete(response);
+  #track(socket: Socket, exchange: Exchange): void {
+    const exchanges = this.#sockets.get(socket);
+    exchanges?.add(exchange);
+    exchange.response.once("close", () => {
+      exchanges?.delete(exchange);
+      exchange.markClosed();
       // Its headers may have promised to keep the connection before the gateway began to close.
-      if (this.#closed !== undefined && answers?.size === 0) socket.destroySoon();
+      if (this.#closed !== undefined && exchanges?.size === 0) socket.destroySoon();
     });
   }
 
   /** Answers with what went wrong, if there is still somebody and something to answer. */
   #fail(exchange: Exchange, thrown: unknown): void {
-    if (thrown instanceof ClientGoneError || exchange.response.destroyed) return;
+    if (thrown instanceof ClientGoneError || exchange.isClosed) return;
     const error = this.#redirectable(ProglogError.from(thrown), exchange);
     if (error.code === "internal") {
       const { method } = exchange.request;
       this.#logger.error({ error: thrown, method, path: exchange.path }, "http_request_failed");
     }
     if (exchange.response.headersSent) {
-      exchange.response.destroy();
+      exchange.cut();
       return;
     }
     const answer = problemAnswer(error, {
@@ -218,7 +225,7 @@ export class HttpGateway {
       exchange.send(answer.status, answer.headers, answer.body);
     } catch (error) {
       this.#logger.error({ error }, "http_answer_failed");
-      exchange.response.destroy();
+      exchange.cut();
     }
   }
 
@@ -239,8 +246,8 @@ export class HttpGateway {
 
   /** What is not HTTP, or did not arrive in time: answered if no answer has begun, then closed. */
   #refuseBroken(error: Error & { code?: string }, socket: Duplex): void {
-    const answers = this.#sockets.get(socket);
-    const hasBegun = [...(answers ?? [])].some((response) => response.headersSent);
+    const exchanges = this.#sockets.get(socket) ?? [];
+    const hasBegun = [...exchanges].some(({ response }) => response.headersSent);
     if (!socket.writable || hasBegun || error.code === "ECONNRESET") {
       socket.destroy();
       return;

@@ -28,7 +28,10 @@ export interface HttpOptions {
   readonly requestTimeoutMs: number;
   /** How long a connection may stay without a request. */
   readonly keepAliveTimeoutMs: number;
-  /** How long a reader may take nothing of a waiting answer before it is cut off. */
+  /**
+   * How long a reader may take for a large answer (over 16 KiB), or may take nothing of a stream,
+   * before it is cut off.
+   */
   readonly stallTimeoutMs: number;
   /** Longest `wait` of a read. */
   readonly waitMsMax: number;

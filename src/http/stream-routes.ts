@@ -136,7 +136,7 @@ export class StreamRoutes {
       this.#logger.error({ error: cause.error, path: exchange.path }, "http_stream_failed");
     }
     if (plan.type === "text/event-stream") cause.writer.problem(error);
-    else exchange.response.destroy();
+    else exchange.cut();
   }
 }
 
@@ -247,14 +247,16 @@ class StreamWriter {
     let settle = (): void => undefined;
     const drained = new Promise<void>((resolve) => {
       settle = resolve;
-      response.once("drain", settle).once("close", settle);
+      response.once("drain", settle);
       signal.addEventListener("abort", settle, { once: true });
-      if (signal.aborted || response.destroyed) settle();
-      timer = this.#clock.setTimer(this.#options.stallTimeoutMs, () => response.destroy());
+      if (signal.aborted) settle();
+      timer = this.#clock.setTimer(this.#options.stallTimeoutMs, () => {
+        this.#exchange.cut();
+      });
     });
     await drained;
     timer?.cancel();
-    response.off("drain", settle).off("close", settle);
+    response.off("drain", settle);
     signal.removeEventListener("abort", settle);
     signal.throwIfAborted();
   }
@@ -278,7 +280,7 @@ class StreamWriter {
   #scheduleHeartbeat(): void {
     this.#heartbeat = this.#clock.setTimer(this.#options.heartbeatMs, () => {
       const { response } = this.#exchange;
-      if (response.destroyed || response.writableEnded) return;
+      if (this.#exchange.isClosed || response.writableEnded) return;
       // A reader that is behind needs no proof of life, and must not make the buffer grow.
       if (!response.writableNeedDrain) response.write(": heartbeat\n\n");
       this.#scheduleHeartbeat();

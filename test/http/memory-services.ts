@@ -47,6 +47,8 @@ export class MemoryNode {
   /** Streams whose generator has not ended. */
   openStreams = 0;
   openReads = 0;
+  /** The offset at which this node's copy is damaged, for streams. */
+  failStreamsAt = Infinity;
   #commitsPaused = false;
   readonly #waiters = new Set<() => void>();
 
@@ -103,6 +105,11 @@ export class MemoryNode {
 
   get commitsPaused(): boolean {
     return this.#commitsPaused;
+  }
+
+  /** Reads, appends and streams that wait for something to happen. */
+  get waiting(): number {
+    return this.#waiters.size;
   }
 
   changed(): void {
@@ -185,8 +192,6 @@ export class MemoryLog implements LogService {
     return record;
   }
 
-  // The interface is asynchronous; this log happens to know at once.
-  // eslint-disable-next-line @typescript-eslint/require-await
   async list(request: ListRequest): Promise<ListPage> {
     const node = this.#node;
     if (request.consistency !== "local") this.#confirm();
@@ -212,7 +217,10 @@ export class MemoryLog implements LogService {
       while (at < end) {
         await node.until(() => at < node.endOffset, undefined, request.signal);
         request.signal?.throwIfAborted();
-        const batch = this.#batch(at, Math.min(end, at + batchCountMax));
+        if (at >= node.failStreamsAt) {
+          throw new ProglogError("data-damaged", `Offset ${String(at)} is damaged here.`);
+        }
+        const batch = this.#batch(at, Math.min(end, at + batchCountMax, node.failStreamsAt));
         yield batch;
         at += batch.count;
       }
@@ -295,8 +303,7 @@ function refuseWrite(node: MemoryNode): void {
   }
 }
 
-// Its methods are asynchronous by their interface, and know their answers at once.
-/* eslint-disable @typescript-eslint/require-await */
+/** Its methods are asynchronous by their interface, and know their answers at once. */
 export class MemoryCluster implements ClusterService {
   readonly #node: MemoryNode;
 
