@@ -39,13 +39,13 @@ export class DataRoutes {
     this.#appends = new Budget(options.appendsInFlightMax);
   }
 
-  /** POST /Data. */
+  /** POST /Data. A slot is taken only once the body is here: slow senders must not hold them. */
   async append(exchange: Exchange): Promise<void> {
+    const parsed = await this.#parseAppend(exchange);
     if (!this.#appends.take(1)) {
       throw new ProglogError("overloaded", "Too many appends wait for their commit; try again.");
     }
     try {
-      const parsed = await this.#parseAppend(exchange);
       answerAppend(exchange, parsed, await this.#log.produce(parsed.request));
     } finally {
       this.#appends.giveBack(1);
