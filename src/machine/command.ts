@@ -71,7 +71,12 @@ export function encodeAppends(appends: readonly Append[], timestampMs: number): 
   for (const append of appends) {
     append.records.copy(frame, bodyPosition + position);
     if (append.expectedOffset !== undefined) {
-      const place = { firstRecord: count, count: append.count, position, bytes: append.records.length };
+      const place = {
+        firstRecord: count,
+        count: append.count,
+        position,
+        bytes: append.records.length,
+      };
       writeCondition(frame, conditionAt, { ...place, expectedOffset: append.expectedOffset });
       conditionAt += conditionBytes;
     }

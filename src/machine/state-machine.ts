@@ -180,7 +180,10 @@ export class StateMachine {
 }
 
 /** The body without the records of some appends. */
-function withoutRanges(body: Buffer, ranges: readonly Pick<Condition, "position" | "bytes">[]): Buffer {
+function withoutRanges(
+  body: Buffer,
+  ranges: readonly Pick<Condition, "position" | "bytes">[],
+): Buffer {
   const kept: Buffer[] = [];
   let from = 0;
   for (const { position, bytes } of ranges) {

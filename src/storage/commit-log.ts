@@ -163,7 +163,11 @@ export class CommitLog {
     for (const [ordinal, ref] of state.segments.entries()) {
       const isActive = ordinal === state.segments.length - 1;
       if (!names.includes(storeName(ref.baseOffset))) {
-        throw new DamageError(`${directory}/${storeName(ref.baseOffset)}`, 0, "the file is missing");
+        throw new DamageError(
+          `${directory}/${storeName(ref.baseOffset)}`,
+          0,
+          "the file is missing",
+        );
       }
       const segment = isActive ? await this.#restoreActive(ref) : await this.#restoreSealed(ref);
       assert(
@@ -193,7 +197,11 @@ export class CommitLog {
     const segment = new Segment(this.#disk, directory, ref.baseOffset, new SparseIndex());
     const file = await segment.file();
     if ((await file.size()) < ref.bytes) {
-      throw new DamageError(segment.path, ref.bytes, "the file is shorter than its checkpoint says");
+      throw new DamageError(
+        segment.path,
+        ref.bytes,
+        "the file is shorter than its checkpoint says",
+      );
     }
     await file.truncate(ref.bytes);
     await syncFile(file);
@@ -256,7 +264,8 @@ export class CommitLog {
 
   #segmentFor(bytes: number, segmentBytes: number): Segment {
     const active = this.#segments.at(-1);
-    const fits = active !== undefined && (active.bytes === 0 || active.bytes + bytes <= segmentBytes);
+    const fits =
+      active !== undefined && (active.bytes === 0 || active.bytes + bytes <= segmentBytes);
     if (fits) return active;
     if (active !== undefined) active.isSealed = true;
     const { directory } = this.#options;
@@ -408,7 +417,11 @@ export class CommitLog {
       const batch = batchOf(frame);
       if (batches.length > 0 && bytes + batch.records.length > bytesMax) break;
       if (batch.offset > expected) {
-        throw new DamageError(segment.path, frame.position, `offset ${String(expected)} is missing`);
+        throw new DamageError(
+          segment.path,
+          frame.position,
+          `offset ${String(expected)} is missing`,
+        );
       }
       batches.push(batch);
       bytes += batch.records.length;

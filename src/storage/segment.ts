@@ -9,13 +9,7 @@ import { DamageError } from "./damage.js";
 import type { Disk, DiskFile } from "./disk.js";
 import { readWholeFile, replaceFile } from "./disk.js";
 import type { FrameHeader } from "./frame.js";
-import {
-  frameBytesOf,
-  frameHeaderBytes,
-  frameKinds,
-  isBodyValid,
-  readHeader,
-} from "./frame.js";
+import { frameBytesOf, frameHeaderBytes, frameKinds, isBodyValid, readHeader } from "./frame.js";
 import { SparseIndex } from "./sparse-index.js";
 
 /** What a checkpoint and a snapshot say of a segment. */
@@ -194,7 +188,10 @@ export class Segment {
         continue;
       }
       const wanted = this.#wanted(chunk, at);
-      if (located !== undefined || chunk.length - at >= Math.min(wanted, this.writtenBytes - position)) {
+      if (
+        located !== undefined ||
+        chunk.length - at >= Math.min(wanted, this.writtenBytes - position)
+      ) {
         throw new DamageError(this.path, position, "a frame is damaged");
       }
       chunk = await file.read(position, Math.min(wanted, this.writtenBytes - position));
