@@ -4,12 +4,13 @@
  */
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test } from "vitest";
 
-import { showLogsOnFailure, TestCluster } from "./harness.js";
+import { TestCluster } from "./harness.js";
 import type { NodeProcess } from "./harness.js";
 import { ask } from "./http-client.js";
 import { until } from "./poll.js";
 import { bookProto, Collected, healthClient, reflectionClient, StubClient } from "./rpc-client.js";
 import type { Message } from "./rpc-client.js";
+import { showLogsOnFailure } from "./show-logs.js";
 
 let cluster: TestCluster;
 let leader: NodeProcess;

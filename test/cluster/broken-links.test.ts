@@ -4,10 +4,11 @@
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { showLogsOnFailure, TestCluster } from "./harness.js";
+import { TestCluster } from "./harness.js";
 import { produce } from "./http-client.js";
 import { briefly, report, until } from "./poll.js";
 import { freePort } from "./ports.js";
+import { showLogsOnFailure } from "./show-logs.js";
 import { TcpProxy } from "./tcp-proxy.js";
 import { Workload } from "./workload.js";
 

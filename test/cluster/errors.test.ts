@@ -6,13 +6,14 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { errorTable } from "../../src/common/errors.js";
 import type { ErrorCode } from "../../src/common/errors.js";
-import { showLogsOnFailure, TestCluster } from "./harness.js";
+import { TestCluster } from "./harness.js";
 import type { NodeProcess } from "./harness.js";
 import { ask, post, problemOf, produce } from "./http-client.js";
 import type { Answer, AskOptions } from "./http-client.js";
 import { until } from "./poll.js";
 import { detailsOf, ownProto, StubClient } from "./rpc-client.js";
 import type { Message } from "./rpc-client.js";
+import { showLogsOnFailure } from "./show-logs.js";
 
 const mebibyte = 1024 * 1024;
 

@@ -8,10 +8,11 @@ import { performance } from "node:perf_hooks";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { showLogsOnFailure, TestCluster } from "./harness.js";
+import { TestCluster } from "./harness.js";
 import type { NodeProcess } from "./harness.js";
 import { produce, readAll } from "./http-client.js";
 import { median, report, until } from "./poll.js";
+import { showLogsOnFailure } from "./show-logs.js";
 
 const rounds = Number(process.env["PROGLOG_FAILOVER_ROUNDS"] ?? 3);
 /** An election times out after 1 to 2 s without a leader; three of the longest are the limit. */

@@ -11,8 +11,6 @@ import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } fr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { afterEach } from "vitest";
-
 import { clusterStatus } from "./http-client.js";
 import type { Status } from "./http-client.js";
 import { until } from "./poll.js";
@@ -218,15 +216,18 @@ export interface ClusterOptions {
   readonly nodeCount?: number;
   /** Further flags of every node. */
   readonly flags?: readonly string[];
+  /** Where the nodes' directories are made; default the system's temporary directory. */
+  readonly within?: string;
 }
 
 /** Nodes that form one cluster. */
 export class TestCluster {
-  readonly directory = mkdtempSync(join(tmpdir(), "proglog-cluster-"));
+  readonly directory: string;
   readonly nodes: NodeProcess[] = [];
   readonly #flags: readonly string[];
 
   constructor(options: ClusterOptions = {}) {
+    this.directory = mkdtempSync(join(options.within ?? tmpdir(), "proglog-cluster-"));
     this.#flags = options.flags ?? [];
   }
 
@@ -337,12 +338,4 @@ export class TestCluster {
     );
     rmSync(this.directory, { recursive: true, force: true });
   }
-}
-
-/** Prints the nodes' logs after each test of the file that fails. */
-export function showLogsOnFailure(cluster: () => TestCluster | undefined): void {
-  afterEach((context) => {
-    if (context.task.result?.state !== "fail") return;
-    process.stderr.write(`${cluster()?.logs() ?? "no cluster was started"}\n`);
-  });
 }

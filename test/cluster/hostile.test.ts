@@ -7,12 +7,13 @@ import type { Socket } from "node:net";
 
 import { afterAll, beforeAll, beforeEach, afterEach, expect, test } from "vitest";
 
-import { showLogsOnFailure, TestCluster } from "./harness.js";
+import { TestCluster } from "./harness.js";
 import type { NodeProcess } from "./harness.js";
 import { ask, problemOf } from "./http-client.js";
 import type { Answer } from "./http-client.js";
 import { report, until } from "./poll.js";
 import { ownProto, StubClient } from "./rpc-client.js";
+import { showLogsOnFailure } from "./show-logs.js";
 import { Workload } from "./workload.js";
 
 const mebibyte = 1024 * 1024;

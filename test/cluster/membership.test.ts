@@ -8,12 +8,13 @@ import { join } from "node:path";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { Run, showLogsOnFailure, TestCluster } from "./harness.js";
+import { Run, TestCluster } from "./harness.js";
 import type { Exit } from "./harness.js";
 import { produce } from "./http-client.js";
 import type { StatusMember } from "./http-client.js";
 import { report, until } from "./poll.js";
 import { freePort } from "./ports.js";
+import { showLogsOnFailure } from "./show-logs.js";
 import { heldBy, Workload } from "./workload.js";
 
 let cluster: TestCluster;

@@ -9,10 +9,11 @@ import { performance } from "node:perf_hooks";
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { Run, showLogsOnFailure, TestCluster } from "./harness.js";
+import { Run, TestCluster } from "./harness.js";
 import { ask, clusterStatus, post, problemOf, produce, readAll } from "./http-client.js";
 import { report, until } from "./poll.js";
 import { freePorts } from "./ports.js";
+import { showLogsOnFailure } from "./show-logs.js";
 import { anyOf } from "./workload.js";
 
 const recordCount = 10_000;

@@ -4,10 +4,11 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { showLogsOnFailure, TestCluster } from "./harness.js";
+import { TestCluster } from "./harness.js";
 import type { NodeProcess } from "./harness.js";
 import { ask, post, problemOf, produce } from "./http-client.js";
 import { report, until } from "./poll.js";
+import { showLogsOnFailure } from "./show-logs.js";
 import { heldBy, Workload } from "./workload.js";
 
 const refusals = ["no-quorum", "no-leader"];

@@ -8,10 +8,11 @@ import { performance } from "node:perf_hooks";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { showLogsOnFailure, TestCluster } from "./harness.js";
+import { TestCluster } from "./harness.js";
 import type { NodeProcess } from "./harness.js";
 import { readAll } from "./http-client.js";
 import { report } from "./poll.js";
+import { showLogsOnFailure } from "./show-logs.js";
 import { heldBy, Workload } from "./workload.js";
 
 const rounds = Number(process.env["PROGLOG_KILL_ROUNDS"] ?? 5);
