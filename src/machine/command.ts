@@ -99,7 +99,9 @@ function writeCondition(target: Buffer, at: number, condition: Condition): void 
   target.writeBigUInt64BE(BigInt(condition.expectedOffset), at + 20);
 }
 
-/** @throws InvariantError if the preamble is not one: it has passed its checksum, so we wrote it. */
+/**
+ * @throws InvariantError if the preamble is not one: it has passed its checksum, so we wrote it.
+ */
 export function decodeConditions(preamble: Buffer): Condition[] {
   const conditions: Condition[] = [];
   for (let at = 0; at < preamble.length; at += conditionBytes) {

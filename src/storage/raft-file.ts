@@ -96,10 +96,11 @@ export function scanRaftFile(bytes: Buffer, sequence: number): ScannedFile {
 
 /** @throws DamageError if the end of the chain lies before what was durable. */
 export function checkEnd(path: string, scanned: ScannedFile, durableEnd: number): void {
-  if (Math.max(scanned.barrierBeyond, durableEnd) <= scanned.end) return;
+  const durable = Math.max(scanned.barrierBeyond, durableEnd);
+  if (durable <= scanned.end) return;
   throw new DamageError(
     path,
     scanned.end,
-    `a frame that was durable (up to ${String(Math.max(scanned.barrierBeyond, durableEnd))}) is damaged`,
+    `a frame that was durable (up to ${String(durable)}) is damaged`,
   );
 }

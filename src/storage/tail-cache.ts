@@ -54,7 +54,9 @@ export class TailCache {
     }
   }
 
-  /** Batches from the one that holds the offset on, up to `bytesMax`, at least one; or undefined. */
+  /**
+   * Batches from the one that holds the offset on, up to `bytesMax`, at least one; or undefined.
+   */
   read(offset: number, bytesMax: number): RecordBatch[] | undefined {
     const start = this.startOffset;
     if (start === undefined || offset < start) return undefined;
