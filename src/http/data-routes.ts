@@ -95,8 +95,8 @@ export class DataRoutes {
     const waitMs = query.durationMs("wait", this.#options.waitMsMax);
     const record = await this.#log.read(offset, {
       consistency: query.consistency(),
-      signal: exchange.signal,
-      ...(waitMs === undefined ? {} : { waitMs }),
+      // Without a wait there is nothing worth aborting, and a signal costs more than a hit.
+      ...(waitMs === undefined ? {} : { waitMs, signal: exchange.signal }),
     });
     answerRecord(exchange, record);
   }
