@@ -105,6 +105,11 @@ describe("over HTTP", () => {
       ask: { method: "DELETE" },
     },
     {
+      code: "permission-denied",
+      path: "/cluster/leader",
+      ask: { method: "POST", headers: { ...json, origin: "http://elsewhere.example" }, body: "{}" },
+    },
+    {
       code: "member-unreachable",
       path: "/cluster/members",
       ask: { method: "POST", headers: json, body: JSON.stringify({ rpcAddr: "127.0.0.1:1" }) },

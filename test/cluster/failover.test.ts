@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { TestCluster } from "./harness.js";
 import type { NodeProcess } from "./harness.js";
-import { produce, readAll } from "./http-client.js";
+import { ask, produce, readAll } from "./http-client.js";
 import { median, report, until } from "./poll.js";
 import { showLogsOnFailure } from "./show-logs.js";
 
@@ -71,6 +71,25 @@ test(
   },
   60_000 + rounds * 20_000,
 );
+
+test("leadership moves to the node that is asked for", async () => {
+  const leader = await cluster.leader();
+  const { members } = await leader.status();
+  const heir = members.find(({ name }) => name !== leader.name);
+  const start = performance.now();
+  const answer = await ask(`${leader.httpUrl}/cluster/leader`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ id: heir?.id }),
+  });
+  expect(answer.status, answer.text).toBe(202);
+  await until(`${heir?.name ?? ""} to lead`, async () =>
+    (await cluster.leader()).name === heir?.name ? true : undefined,
+  );
+  report(`leadership moved in ${Math.round(performance.now() - start)} ms`);
+  await writeAgain(cluster.nodes, "after the transfer");
+  await cluster.untilVoters(3);
+});
 
 test("SIGTERM on the leader hands over, and ends with exit code 0", async () => {
   const leader = await cluster.leader();

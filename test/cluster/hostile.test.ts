@@ -5,7 +5,9 @@
 import { connect } from "node:net";
 import type { Socket } from "node:net";
 
-import { afterAll, beforeAll, beforeEach, afterEach, expect, test } from "vitest";
+import { Client, credentials } from "@grpc/grpc-js";
+import type { ServiceError } from "@grpc/grpc-js";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 
 import { TestCluster } from "./harness.js";
 import type { NodeProcess } from "./harness.js";
@@ -254,6 +256,23 @@ test("200 readers that never read hold up nobody", async () => {
     socket.write("GET /Data HTTP/1.1\r\nHost: a\r\nAccept: application/x-ndjson\r\n\r\n");
   }
   await workload.untilMore(100);
+});
+
+test("bytes that are no protobuf message fail their call alone", async () => {
+  const client = new Client(leader.rpcAddr, credentials.createInsecure());
+  const same = (bytes: Buffer): Buffer => bytes;
+  const noises = [Buffer.alloc(64, 0xff), Buffer.from([0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 1])];
+  for (const path of ["/log.v1.Log/Produce", "/log.v1.Log/Consume", "/log.v1.Log/No"]) {
+    for (const noise of noises) {
+      const error = await new Promise<ServiceError | null>((resolve) => {
+        client.makeUnaryRequest(path, same, same, noise, (failure) => {
+          resolve(failure);
+        });
+      });
+      expect([3, 12, 13], `${path}: ${error?.message ?? "no error"}`).toContain(error?.code);
+    }
+  }
+  client.close();
 });
 
 test("malformed gRPC messages and batches are refused", async () => {
