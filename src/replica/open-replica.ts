@@ -99,18 +99,15 @@ async function fitLog(opened: OpenedRaftLog, checkpoint: Checkpoint): Promise<Lo
     const missing = `entries ${String(appliedIndex + 1)} to ${String(places.firstIndex - 1)}`;
     throw new DamageError("raft", 0, `${missing} are neither in the log nor in the checkpoint`);
   }
-  if (places.firstIndex === appliedIndex + 1) {
-    return imageOf(places, appliedIndex, appliedTerm);
+  if (places.firstIndex <= appliedIndex && places.at(appliedIndex)?.term !== appliedTerm) {
+    await new Promise<void>((resolve) => {
+      opened.log.append({ truncateFrom: 1, frames: [] }, resolve);
+    });
+    return atCheckpoint(checkpoint);
   }
   if (places.firstIndex === 1) return imageOf(places, 0, 0);
-  if (places.at(appliedIndex)?.term === appliedTerm) {
-    const first = places.at(places.firstIndex);
-    return imageOf(places, places.firstIndex, first?.term ?? 0);
-  }
-  await new Promise<void>((resolve) => {
-    opened.log.append({ truncateFrom: 1, frames: [] }, resolve);
-  });
-  return atCheckpoint(checkpoint);
+  if (places.firstIndex === appliedIndex + 1) return imageOf(places, appliedIndex, appliedTerm);
+  return imageOf(places, places.firstIndex, places.at(places.firstIndex)?.term ?? 0);
 }
 
 function atCheckpoint({ appliedIndex, appliedTerm }: Checkpoint): LogImage {

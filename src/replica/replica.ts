@@ -18,6 +18,7 @@ import type {
   Effect,
   Entry,
   Event,
+  Member,
   Message,
   NodeId,
   Persist,
@@ -29,6 +30,7 @@ import type { CheckpointStore } from "../storage/checkpoint.js";
 import type { CommitLog } from "../storage/commit-log.js";
 import type { Disk } from "../storage/disk.js";
 import type { RaftLog } from "../storage/raft-log.js";
+import { AddressBook } from "./address-book.js";
 import { Checkpointer } from "./checkpointer.js";
 import { decodeEntry, frameOf, numberCommand, parseConfiguration } from "./entry-frame.js";
 import { Outbox } from "./outbox.js";
@@ -168,6 +170,14 @@ export class Replica {
   }
 
   #snapshots: SnapshotPort | undefined;
+
+  /** Where the members are; fed by handshakes. */
+  readonly addresses = new AddressBook();
+
+  /** A member was heard at an address: dial it there from now on. */
+  hearAddress(member: Member): void {
+    if (this.addresses.hear(member)) this.#followConfiguration();
+  }
 
   /** Starts ticking and listening. */
   start(snapshots?: SnapshotPort): void {
@@ -601,8 +611,10 @@ export class Replica {
 
   #followConfiguration(): void {
     const { id, configuration } = this.#raft.status();
-    const peers = [...configuration.voters, ...configuration.learners];
-    this.#parts.transport.setPeers(peers.filter((member) => member.id !== id));
+    const members = [...configuration.voters, ...configuration.learners];
+    this.addresses.keepOnly(members);
+    const peers = members.filter((member) => member.id !== id);
+    this.#parts.transport.setPeers(peers.map((member) => this.addresses.current(member)));
     for (const listener of this.#listeners) listener();
   }
 
