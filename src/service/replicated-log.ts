@@ -211,13 +211,14 @@ export class ReplicatedLog implements LogService {
     const endOffset = follow ? Infinity : this.#end;
     let offset = await this.#startOf(request.from);
     this.#checkStart(offset);
-    while (offset < endOffset && signal?.aborted !== true) {
+    const isOver = (): boolean => offset >= endOffset || signal?.aborted === true;
+    while (!isOver()) {
       if (offset >= this.#end) {
         if ((await this.#waitForRecords({ signal })) === "aborted") return;
         continue;
       }
       for (const batch of await this.#readBatches(offset, streamReadBytes)) {
-        if (batch.offset >= endOffset || signal?.aborted === true) return;
+        if (isOver()) return;
         yield batch;
         offset = batch.offset + batch.count;
       }

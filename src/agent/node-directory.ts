@@ -1,0 +1,91 @@
+/**
+ * The data directory of a node: opened, locked, and bound to one identity and one cluster.
+ */
+import { join } from "node:path";
+
+import type { Random } from "../common/random.js";
+import type { Disk, DiskLock } from "../storage/disk.js";
+import { DiskError } from "../storage/disk.js";
+import type { Identity } from "../storage/identity.js";
+import { readIdentity, writeIdentity } from "../storage/identity.js";
+import { LevelCheckpointStore } from "../storage/level-checkpoint.js";
+import { NodeDisk } from "../storage/node-disk.js";
+import { StartError } from "./start-error.js";
+
+export class NodeDirectory {
+  readonly disk: Disk;
+  readonly path: string;
+  readonly checkpoints: LevelCheckpointStore;
+  readonly #lock: DiskLock;
+  #identity: Identity;
+
+  /** @throws StartError if another process holds it, or it can't be used; DamageError. */
+  static async open(path: string, random: Random, isFounder: boolean): Promise<NodeDirectory> {
+    const disk = new NodeDisk(path);
+    const lock = await lockDirectory(disk);
+    try {
+      const found = await readIdentity(disk);
+      const identity = found ?? (await newIdentity(disk, random, isFounder));
+      const checkpoints = await LevelCheckpointStore.open(join(disk.rootDirectory, "checkpoint"));
+      return new NodeDirectory({ disk, path: disk.rootDirectory, lock, identity, checkpoints });
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+  }
+
+  private constructor(parts: {
+    readonly disk: Disk;
+    readonly path: string;
+    readonly lock: DiskLock;
+    readonly identity: Identity;
+    readonly checkpoints: LevelCheckpointStore;
+  }) {
+    this.disk = parts.disk;
+    this.path = parts.path;
+    this.checkpoints = parts.checkpoints;
+    this.#lock = parts.lock;
+    this.#identity = parts.identity;
+  }
+
+  get identity(): Identity {
+    return this.#identity;
+  }
+
+  /** Binds the directory to a cluster, for ever. */
+  async bindTo(clusterId: string): Promise<void> {
+    const identity = { ...this.#identity, clusterId };
+    await writeIdentity(this.disk, identity);
+    this.#identity = identity;
+  }
+
+  /** Lets go of the lock; the checkpoints are closed by the replica. */
+  async close(): Promise<void> {
+    await this.#lock.release();
+  }
+}
+
+async function newIdentity(disk: Disk, random: Random, isFounder: boolean): Promise<Identity> {
+  const clusterId = isFounder ? random.uuid() : null;
+  const identity: Identity = { nodeId: random.uuid(), clusterId, isFounder };
+  await writeIdentity(disk, identity);
+  return identity;
+}
+
+async function lockDirectory(disk: Disk): Promise<DiskLock> {
+  try {
+    return await disk.lock();
+  } catch (error) {
+    if (!(error instanceof DiskError)) throw error;
+    throw new StartError(lockFaults[error.fault], { cause: error });
+  }
+}
+
+const lockFaults = {
+  locked: "The data directory is in use by another process; stop it, or choose another --data-dir.",
+  denied: "The data directory can't be written; check its owner and mode, or choose another --data-dir.",
+  full: "The disk of the data directory is full; make room, then start again.",
+  "not-found": "The data directory can't be made; check --data-dir.",
+  exists: "The data directory can't be made: something else has its name; check --data-dir.",
+  io: "The data directory can't be read or written; check the disk.",
+} as const;
