@@ -2,8 +2,6 @@
  * What a program that started a node holds in its hands: the agent's promise to the command line
  * and to embedding programs. It says nothing of how a node is built.
  */
-import type { Logger } from "../observability/logger.js";
-
 /** A node that has started. */
 export interface RunningNode {
   /** The node's UUID, kept in its data directory. */
@@ -20,10 +18,4 @@ export interface RunningNode {
   close(): Promise<void>;
   /** Resolves, with the reason, if the node has to stop by itself, as after a failed fsync. */
   readonly failed: Promise<Error>;
-}
-
-/** What the program that starts a node lends it. */
-export interface StartHooks {
-  /** Where the node's events go; silent if undefined. */
-  readonly logger?: Logger;
 }

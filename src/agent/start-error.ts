@@ -4,13 +4,9 @@
 
 /**
  * A node that cannot start here and now: a port in use, a directory locked or damaged, another
- * cluster's data. The message is one line that names the cause and the remedy.
+ * cluster's data. The message is one line that names the cause and the remedy, such as "port 5000 is
+ * in use; choose another with --http-addr".
  */
 export class StartError extends Error {
   override readonly name = "StartError";
-
-  /** @param causeAndRemedy One line, such as "port 5000 is in use; choose another with --http-addr". */
-  constructor(causeAndRemedy: string, cause?: unknown) {
-    super(causeAndRemedy, cause === undefined ? undefined : { cause });
-  }
 }
