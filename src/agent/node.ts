@@ -17,12 +17,14 @@ import { raftDefaults } from "../raft/index.js";
 import { openReplica } from "../replica/open-replica.js";
 import type { Replica } from "../replica/replica.js";
 import { replicaDefaults } from "../replica/replica.js";
+import { SnapshotReceiving } from "../replica/snapshot-receiving.js";
 import type { Address } from "../rpc/addresses.js";
 import { formatAddress, requireAddress } from "../rpc/addresses.js";
 import { GrpcPeerCalls } from "../rpc/peer-calls.js";
 import { PeerTransport } from "../rpc/peer-transport.js";
 import { addRaftService } from "../rpc/raft-service.js";
 import { RpcServer } from "../rpc/server.js";
+import { snapshotHandler, snapshotSource } from "../rpc/snapshot-wire.js";
 import { Cluster } from "../service/cluster.js";
 import { ReplicatedLog } from "../service/replicated-log.js";
 import { commitLogDefaults } from "../storage/commit-log.js";
@@ -135,8 +137,8 @@ class Node implements RunningNode {
     const peers = new GrpcPeerCalls(this.#peerCallParts());
     this.#undo.push(async () => peers.close());
     const services = this.#services(replica, peers, transport);
-    await this.#listen(services, transport, { http, rpc });
-    replica.start();
+    await this.#listen(services, { transport, replica }, { http, rpc });
+    replica.start(this.#snapshotReceiving(directory, replica, transport));
     void replica.failed.then(this.#reportFailure);
     this.#undo.push(async () => this.#handOver(replica));
     this.#startMembership(replica, services.cluster, peers);
@@ -209,6 +211,25 @@ class Node implements RunningNode {
     return replica;
   }
 
+  #snapshotReceiving(
+    directory: NodeDirectory,
+    replica: Replica,
+    transport: PeerTransport,
+  ): SnapshotReceiving {
+    return new SnapshotReceiving({
+      disk: directory.disk,
+      commitLog: replica.commitLog,
+      checkpoints: directory.checkpoints,
+      source: snapshotSource(transport),
+      memberOf: (id) => {
+        const { voters, learners } = replica.status().configuration;
+        const member = [...voters, ...learners].find((candidate) => candidate.id === id);
+        return member === undefined ? replica.addresses.heard(id) : replica.addresses.current(member);
+      },
+      signal: this.#stopping.signal,
+    });
+  }
+
   #peerCallParts(): ConstructorParameters<typeof GrpcPeerCalls>[0] {
     const { clock, random } = this.#ports;
     return { clock, random, logger: this.#logger };
@@ -249,7 +270,7 @@ class Node implements RunningNode {
 
   async #listen(
     services: { readonly log: ReplicatedLog; readonly cluster: Cluster },
-    transport: PeerTransport,
+    raft: { readonly transport: PeerTransport; readonly replica: Replica },
     at: { readonly http: Address; readonly rpc: Address },
   ): Promise<void> {
     const { clock, random } = this.#ports;
@@ -265,7 +286,8 @@ class Node implements RunningNode {
         streamsMax: options.streamsMax,
       },
       addServices: (server) => {
-        addRaftService(server, transport);
+        const handler = snapshotHandler((request) => raft.replica.snapshot(request));
+        addRaftService(server, raft.transport, handler);
       },
     });
     this.#undo.push(async () => rpcServer.close());

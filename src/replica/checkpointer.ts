@@ -27,6 +27,7 @@ export class Checkpointer {
   #running: Promise<void> | undefined;
   #isPaused = false;
   #savedIndex = -1;
+  #saved: Checkpoint | undefined;
 
   constructor(parts: CheckpointerParts) {
     this.#parts = parts;
@@ -64,6 +65,7 @@ export class Checkpointer {
     await this.#parts.whenDurable(checkpoint.appliedIndex);
     await checkpoints.save(checkpoint);
     this.#savedIndex = checkpoint.appliedIndex;
+    this.#saved = checkpoint;
     const index = Math.min(checkpoint.appliedIndex, raftLog.indexBehind(options.keepBytes));
     if (index > 0) {
       this.#parts.compact(index);
@@ -71,6 +73,17 @@ export class Checkpointer {
     }
     const { appliedIndex, endOffset } = checkpoint;
     logger.debug({ appliedIndex, endOffset, compactedTo: index }, "checkpoint");
+  }
+
+  /** The newest one, at least as new as an index if that is applied: for a peer. */
+  async atLeast(index: number): Promise<Checkpoint | undefined> {
+    await this.#running?.catch(() => undefined);
+    if (this.#saved === undefined || this.#savedIndex < index) {
+      if (this.#isPaused) return undefined;
+      this.#start();
+      await this.#running?.catch(() => undefined);
+    }
+    return this.#saved;
   }
 
   /** Waits for the one under way and takes no more until `resume`. */

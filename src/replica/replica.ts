@@ -37,6 +37,8 @@ import { Outbox } from "./outbox.js";
 import type { AppendDone } from "./proposals.js";
 import { Proposals, refusalError } from "./proposals.js";
 import { Reads } from "./reads.js";
+import type { SnapshotPart, SnapshotRequest } from "./snapshot-parts.js";
+import { sendSnapshot } from "./snapshot-sending.js";
 import type { Transport } from "./transport.js";
 
 /** What the replica tells of itself in logs: an event name and fields. */
@@ -177,6 +179,12 @@ export class Replica {
   /** A member was heard at an address: dial it there from now on. */
   hearAddress(member: Member): void {
     if (this.addresses.hear(member)) this.#followConfiguration();
+  }
+
+  /** The parts of a snapshot for a peer, from the newest checkpoint. @throws ProglogError */
+  async *snapshot(request: SnapshotRequest): AsyncGenerator<SnapshotPart, void, undefined> {
+    const checkpoint = await this.#checkpointer.atLeast(request.indexMin);
+    yield* sendSnapshot(this.#parts.commitLog, checkpoint, request);
   }
 
   /** Starts ticking and listening. */

@@ -14,6 +14,7 @@ import { crc32 } from "node:zlib";
 
 import { assert, present } from "../common/assert.js";
 import type { Clock } from "../common/clock.js";
+import { ProglogError } from "../common/errors.js";
 import type { RecordBatch } from "../common/record.js";
 import { recordPosition } from "../common/record.js";
 import { DamageError } from "./damage.js";
@@ -408,6 +409,10 @@ export class CommitLog {
     assert(offset >= this.startOffset, "what was trimmed is not asked for");
     const cached = this.#tail.read(offset, bytesMax);
     if (cached !== undefined) return trimStart(cached, offset);
+    if (this.#segments.length === 0) {
+      const detail = "The node is taking a snapshot; retry, or ask another.";
+      throw new ProglogError("unavailable", detail, { outcome: null });
+    }
     const segment = this.#segmentOf(offset);
     this.#noteOpen(segment);
     const batches: RecordBatch[] = [];
@@ -483,6 +488,42 @@ export class CommitLog {
       }
     }
     return this.#endOffset;
+  }
+
+  /** Bytes of a segment as they lie in its store: for a peer that lacks them. */
+  async readRaw(baseOffset: number, position: number, bytes: number): Promise<Buffer> {
+    const segment = this.#segments.find((candidate) => candidate.baseOffset === baseOffset);
+    if (segment === undefined || position + bytes > segment.writtenBytes) {
+      throw new DamageError(storeName(baseOffset), position, "the segment is not held so far");
+    }
+    this.#noteOpen(segment);
+    const data = await (await segment.file()).read(position, bytes);
+    if (data.length === bytes) return data;
+    throw new DamageError(segment.path, position, "the file is shorter than what was written");
+  }
+
+  /**
+   * Takes the segments of a snapshot, which lie durable in a directory beside this one, in the
+   * place of its own. Cut off anywhere, it leaves what the older checkpoint names: a segment that
+   * is replaced starts with the bytes that it had.
+   */
+  async install(
+    state: CommitLogState,
+    incoming: string,
+    fetched: ReadonlySet<number>,
+  ): Promise<void> {
+    await this.sync();
+    for (const segment of this.#segments) await segment.close();
+    this.#segments = [];
+    this.#openOrder.length = 0;
+    this.#tail.clear();
+    const { directory } = this.#options;
+    for (const { baseOffset } of state.segments) {
+      const name = storeName(baseOffset);
+      if (fetched.has(baseOffset)) await this.#disk.rename(`${incoming}/${name}`, `${directory}/${name}`);
+    }
+    await this.#disk.syncDirectory(directory);
+    await this.#restore(state);
   }
 
   /** Writes what is left and closes; syncing is the checkpoint's. */

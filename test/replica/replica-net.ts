@@ -12,6 +12,8 @@ import { openReplica } from "../../src/replica/open-replica.js";
 import type { Appended } from "../../src/replica/proposals.js";
 import type { Replica, ReplicaOptions } from "../../src/replica/replica.js";
 import { replicaDefaults } from "../../src/replica/replica.js";
+import type { SnapshotPart, SnapshotRequest } from "../../src/replica/snapshot-parts.js";
+import { SnapshotReceiving } from "../../src/replica/snapshot-receiving.js";
 import type { Transport } from "../../src/replica/transport.js";
 import type { Checkpoint, CheckpointStore } from "../../src/storage/checkpoint.js";
 import { commitLogDefaults } from "../../src/storage/commit-log.js";
@@ -99,6 +101,10 @@ export class ReplicaNet {
   readonly #random: Random;
   readonly #options: ReplicaOptions;
   readonly #cut = new Set<string>();
+  /** A transfer of a snapshot breaks after so many parts. */
+  snapshotPartsMax = Infinity;
+  /** Parts of snapshots sent so far. */
+  snapshotParts = 0;
 
   constructor(count: number, seed: number, options: Partial<ReplicaOptions> = {}) {
     this.#random = seededRandom(seed);
@@ -143,8 +149,28 @@ export class ReplicaNet {
       ...(isFounder ? { founding: { settings, member } } : {}),
     });
     host.replica = replica;
-    replica.start();
+    replica.start(
+      new SnapshotReceiving({
+        disk: host.disk,
+        commitLog: replica.commitLog,
+        checkpoints: host.checkpoints,
+        source: (peer, request) => this.#snapshotOf(peer.id, request),
+        memberOf: (peer) => this.members.find((candidate) => candidate.id === peer),
+        signal: new AbortController().signal,
+      }),
+    );
     return replica;
+  }
+
+  /** Parts of a snapshot, copied as the wire would; breaks after `snapshotPartsMax` of them. */
+  async *#snapshotOf(id: string, request: SnapshotRequest): AsyncGenerator<SnapshotPart> {
+    let parts = 0;
+    for await (const part of this.replica(id).snapshot(request)) {
+      if (parts >= this.snapshotPartsMax) throw new Error("the transfer broke");
+      parts += 1;
+      this.snapshotParts += 1;
+      yield part;
+    }
   }
 
   /** Ends a node as a power cut would. */
