@@ -231,8 +231,8 @@ class Node implements RunningNode {
   }
 
   #peerCallParts(): ConstructorParameters<typeof GrpcPeerCalls>[0] {
-    const { clock, random } = this.#ports;
-    return { clock, random, logger: this.#logger };
+    const { clock } = this.#ports;
+    return { clock, options: { messageBytesMax: this.#messageBytesMax } };
   }
 
   #services(
@@ -273,12 +273,11 @@ class Node implements RunningNode {
     raft: { readonly transport: PeerTransport; readonly replica: Replica },
     at: { readonly http: Address; readonly rpc: Address },
   ): Promise<void> {
-    const { clock, random } = this.#ports;
+    const { clock } = this.#ports;
     const options = this.#options;
     const rpcServer = new RpcServer({
       ...services,
       clock,
-      random,
       logger: this.#logger,
       options: {
         recordBytesMax: options.maxRecordBytes,

@@ -24,7 +24,9 @@ export function isLeaderFresh(state: RaftState): boolean {
 /** Counts a tick for a node that does not lead: campaigns, or gives up on a silent leader. */
 export function tickElection(state: RaftState): void {
   const silentTicks = state.tickCount - state.electionTick;
-  if (silentTicks < state.electionTimeoutTicks) return;
+  // The only voter has nobody to wait for.
+  const isAlone = state.isVoter && state.configuration.voters.length === 1;
+  if (silentTicks < state.electionTimeoutTicks && !isAlone) return;
   if (state.isVoter) {
     if (!isDiskStalled(state)) campaign(state, false);
     else becomeFollower(state, state.term, null);

@@ -1,22 +1,25 @@
 /**
- * Where members can be reached: what the configuration says, corrected by what they say themselves
+ * Where nodes can be reached: what the configuration says, corrected by what they say themselves
  * when they connect. Addresses are hints; identity is the id.
+ *
+ * A node that connects and is no member in this node's configuration is kept too, the latest few:
+ * it may be the leader that brings a configuration which this node does not know yet, and has to
+ * be answered.
  */
 import type { Member, NodeId } from "../raft/index.js";
 
-/** Before a node knows the configuration it takes any that proved itself; after, only members. */
-const heardCountMax = 256;
+const strangerCountMax = 8;
 
 export class AddressBook {
+  /** In the order in which they were last heard. */
   readonly #heard = new Map<NodeId, Member>();
 
-  /** A member said so itself, in a handshake. @returns True if that is news. */
+  /** A node said so itself, in a handshake. @returns True if that is news. */
   hear(member: Member): boolean {
     const known = this.#heard.get(member.id);
-    const isNews = known?.rpcAddr !== member.rpcAddr || known.httpAddr !== member.httpAddr;
-    if (isNews && this.#heard.size >= heardCountMax) this.#heard.clear();
-    if (isNews) this.#heard.set(member.id, member);
-    return isNews;
+    this.#heard.delete(member.id);
+    this.#heard.set(member.id, member);
+    return known?.rpcAddr !== member.rpcAddr || known.httpAddr !== member.httpAddr;
   }
 
   /** The member with the addresses it was last heard at. */
@@ -24,15 +27,18 @@ export class AddressBook {
     return this.#heard.get(member.id) ?? member;
   }
 
-  /** Where a node said it is, also before this one knows the configuration. */
+  /** Where a node said it is. */
   heard(id: NodeId): Member | undefined {
     return this.#heard.get(id);
   }
 
-  /** Forgets those that are no members. */
-  keepOnly(members: readonly Member[]): void {
-    if (members.length === 0) return;
+  /** Whom to stay connected to: the members, and the strangers heard last. Forgets the others. */
+  peers(members: readonly Member[]): Member[] {
     const ids = new Set(members.map((member) => member.id));
-    for (const id of this.#heard.keys()) if (!ids.has(id)) this.#heard.delete(id);
+    const strangers = [...this.#heard.values()].filter((member) => !ids.has(member.id));
+    const dropped = strangers.slice(0, -strangerCountMax);
+    for (const { id } of dropped) this.#heard.delete(id);
+    const kept = strangers.slice(-strangerCountMax);
+    return [...members.map((member) => this.current(member)), ...kept];
   }
 }

@@ -620,9 +620,8 @@ export class Replica {
   #followConfiguration(): void {
     const { id, configuration } = this.#raft.status();
     const members = [...configuration.voters, ...configuration.learners];
-    this.addresses.keepOnly(members);
-    const peers = members.filter((member) => member.id !== id);
-    this.#parts.transport.setPeers(peers.map((member) => this.addresses.current(member)));
+    const peers = this.addresses.peers(members);
+    this.#parts.transport.setPeers(peers.filter((member) => member.id !== id));
     for (const listener of this.#listeners) listener();
   }
 
