@@ -1,0 +1,146 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+
+import {
+  ConsumeBatchesResponse,
+  ProduceBatchRequest,
+  ProduceBatchResponse,
+} from "../../src/gen/log/v1/log.js";
+import {
+  decodeBatchRequest,
+  decodeBatchResponse,
+  encodeBatchRequest,
+  encodeBatchResponse,
+  encodeConsumedBatch,
+} from "../../src/rpc/log-codec.js";
+import { failureOf } from "./loopback.js";
+
+const safe = fc.oneof(
+  fc.nat(),
+  fc.maxSafeNat(),
+  fc.constantFrom(0, 127, 128, 2 ** 32, 2 ** 49, 2 ** 53 - 1),
+);
+const u32 = fc.oneof(fc.nat(300), fc.integer({ min: 0, max: 2 ** 32 - 1 }));
+const bytes = fc.uint8Array({ maxLength: 400 }).map((array) => Buffer.from(array));
+const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+
+const exact = (value: bigint): number | bigint =>
+  value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
+
+const wireRequest = fc.record({
+  id: u64,
+  records: bytes,
+  count: u32,
+  expectedOffset: fc.option(safe.map(BigInt), { nil: undefined }),
+  timeoutMs: u32,
+});
+
+test("a batch request reads and writes as the generated codec does", () => {
+  fc.assert(
+    fc.property(wireRequest, (message) => {
+      const wire = Buffer.from(ProduceBatchRequest.encode(message).finish());
+      const { expectedOffset } = message;
+      const request = {
+        id: exact(message.id),
+        records: message.records,
+        count: message.count,
+        timeoutMs: message.timeoutMs,
+        ...(expectedOffset === undefined ? {} : { expectedOffset: Number(expectedOffset) }),
+      };
+      expect(decodeBatchRequest(wire)).toEqual(request);
+      expect(encodeBatchRequest(request).equals(wire)).toBe(true);
+    }),
+  );
+});
+
+test("a receipt reads and writes as the generated codec does", () => {
+  fc.assert(
+    fc.property(u64, safe, u32, safe, (id, offset, count, timestampMs) => {
+      const message = { id, offset: BigInt(offset), count, timestampMs: BigInt(timestampMs) };
+      const wire = Buffer.from(
+        ProduceBatchResponse.encode({ ...message, error: undefined }).finish(),
+      );
+      const response = { id: exact(id), offset, count, timestampMs };
+      expect(decodeBatchResponse(wire)).toEqual(response);
+      expect(encodeBatchResponse(response).equals(wire)).toBe(true);
+    }),
+  );
+});
+
+test("a batch's error reads and writes as the generated codec does", () => {
+  const error = {
+    code: "not-leader",
+    detail: "Node two leads.",
+    retryable: true,
+    outcome: "not_applied",
+    fields: { actualOffset: "7" },
+    leader: {
+      id: "a",
+      name: "two",
+      rpcAddr: "127.0.0.1:1",
+      httpAddr: "127.0.0.1:2",
+      isLeader: true,
+      voter: true,
+    },
+  };
+  const message = { id: 300n, offset: 0n, count: 0, timestampMs: 0n, error };
+  const wire = Buffer.from(ProduceBatchResponse.encode(message).finish());
+  expect(decodeBatchResponse(wire)).toEqual({ id: 300, error });
+  expect(encodeBatchResponse({ id: 300, error }).equals(wire)).toBe(true);
+});
+
+test("a consumed batch writes as the generated codec does", () => {
+  fc.assert(
+    fc.property(safe, u32, safe, bytes, (offset, count, timestampMs, records) => {
+      const message = { offset: BigInt(offset), count, timestampMs: BigInt(timestampMs), records };
+      const wire = Buffer.from(ConsumeBatchesResponse.encode(message).finish());
+      expect(encodeConsumedBatch({ offset, count, timestampMs, records }).equals(wire)).toBe(true);
+    }),
+  );
+});
+
+test("the records of a request are a view of the message", () => {
+  const records = Buffer.from("records");
+  const wire = encodeBatchRequest({ id: 1, records, count: 1, timeoutMs: 0 });
+  const decoded = decodeBatchRequest(wire);
+  expect(decoded.records.buffer).toBe(wire.buffer);
+});
+
+test("fields that are not known are skipped", () => {
+  const known = encodeBatchRequest({ id: 5, records: Buffer.from("x"), count: 1, timeoutMs: 0 });
+  // Field 9 as a varint, bytes, fixed64 and fixed32, one after the other.
+  const unknown = Buffer.from("4805" + "4a0161" + "490102030405060708" + "4d01020304", "hex");
+  expect(decodeBatchRequest(Buffer.concat([unknown, known, unknown]))).toEqual(
+    decodeBatchRequest(known),
+  );
+});
+
+test.each([
+  ["a number that ends too soon", "08ff"],
+  ["a number over 64 bits", "08ffffffffffffffffff7f"],
+  ["a number of eleven bytes", "08808080808080808080808001"],
+  ["bytes that run past the end", "120561"],
+  ["a length that is no length", "12ffffffffffffffffff01"],
+  ["records of the wrong type", "1001"],
+  ["an id of the wrong type", "0a0161"],
+  ["field zero", "0001"],
+  ["a group", "4b4c"],
+  ["a count over 32 bits", "188080808010"],
+  ["an offset over 2^53-1", "208080808080808010"],
+])("%s is refused as invalid", async (_name, hex) => {
+  const decode = async (): Promise<unknown> => decodeBatchRequest(Buffer.from(hex, "hex"));
+  expect(await failureOf(decode())).toMatchObject({ code: "invalid-request" });
+});
+
+test("whatever the bytes, reading them ends in a request or in invalid-request", () => {
+  fc.assert(
+    fc.property(bytes, (wire) => {
+      try {
+        decodeBatchRequest(wire);
+      } catch (error) {
+        expect(error).toMatchObject({ code: "invalid-request" });
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});
