@@ -22,7 +22,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await cluster.close();
+  await cluster?.close();
 });
 
 function record(value: string): Message {

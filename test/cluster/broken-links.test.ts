@@ -29,7 +29,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await cluster.close();
+  await cluster?.close();
   await Promise.all(proxies.map(async (proxy) => proxy.close()));
 });
 

@@ -15,8 +15,8 @@ import { median, report, until } from "./poll.js";
 import { showLogsOnFailure } from "./show-logs.js";
 
 const rounds = Number(process.env["PROGLOG_FAILOVER_ROUNDS"] ?? 3);
-/** An election times out after 1 to 2 s without a leader; three of the longest are the limit. */
-const electionTimeoutMaxMs = 2_000;
+/** The default: a follower waits for once to twice as long before it stands for election. */
+const electionTimeoutMs = 600;
 
 let cluster: TestCluster;
 const acknowledged: string[] = [];
@@ -27,7 +27,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await cluster.close();
+  await cluster?.close();
 });
 
 /** Time from now until a write begun after now is acknowledged by one of the others. */
@@ -66,8 +66,8 @@ test(
     }
     const listed = times.map((time) => Math.round(time)).join(", ");
     report(`no write for ${listed} ms after a kill; median ${Math.round(median(times))} ms`);
-    expect(Math.max(...times)).toBeLessThan(3 * electionTimeoutMaxMs);
-    expect(median(times)).toBeLessThan(2 * electionTimeoutMaxMs);
+    expect(Math.max(...times)).toBeLessThan(3 * 2 * electionTimeoutMs);
+    expect(median(times)).toBeLessThan(2 * electionTimeoutMs);
   },
   60_000 + rounds * 20_000,
 );
@@ -99,8 +99,8 @@ test("SIGTERM on the leader hands over, and ends with exit code 0", async () => 
   const exit = await ended;
   report(`no write for ${Math.round(awayMs)} ms after SIGTERM on the leader`);
   expect(exit).toEqual({ code: 0, signal: null });
-  // Without the handover nobody leads before an election timeout of at least 1 s has passed.
-  expect(awayMs).toBeLessThan(electionTimeoutMaxMs / 2);
+  // Without the handover nobody would lead before an election timeout has passed.
+  expect(awayMs).toBeLessThan(electionTimeoutMs);
   leader.restart();
   await cluster.untilVoters(3);
 });

@@ -33,7 +33,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await cluster.close();
+  await cluster?.close();
 });
 
 beforeEach(async () => {

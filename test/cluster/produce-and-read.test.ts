@@ -32,7 +32,7 @@ describe("three nodes started one by one", () => {
   });
 
   afterAll(async () => {
-    await nodes.close();
+    await nodes?.close();
   });
 
   test("hold 10 000 records posted through random nodes, identical and in one order", async () => {
@@ -158,7 +158,7 @@ describe("with --follower-writes forward", () => {
   });
 
   afterAll(async () => {
-    await nodes.close();
+    await nodes?.close();
   });
 
   test("a follower answers 201 for the leader", async () => {

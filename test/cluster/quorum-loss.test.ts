@@ -28,7 +28,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await cluster.close();
+  await cluster?.close();
 });
 
 /** Waits until the survivor has noticed, and says how long it took to refuse then. */

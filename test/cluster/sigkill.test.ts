@@ -26,7 +26,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await cluster.close();
+  await cluster?.close();
 });
 
 async function victims(round: number): Promise<NodeProcess[]> {
