@@ -268,7 +268,7 @@ export function parseOption<K extends OptionKey>(
   const value = parse(given);
   if (value !== undefined) return value;
   const shown = given === undefined ? "nothing" : JSON.stringify(given).slice(0, 200);
-  const wanted = range === "" ? type : `${type}: ${range}`;
+  const wanted = range === "" ? type : `${type} (${range})`;
   throw new UsageError(`${name} can't be ${shown}; it takes ${wanted}.`);
 }
 
