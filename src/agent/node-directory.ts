@@ -20,13 +20,14 @@ export class NodeDirectory {
   #identity: Identity;
 
   /** @throws StartError if another process holds it, or it can't be used; DamageError. */
-  static async open(path: string, random: Random, isFounder: boolean): Promise<NodeDirectory> {
+  static async open(path: string, random: Random, isFounding: boolean): Promise<NodeDirectory> {
     const disk = new NodeDisk(path);
     const lock = await lockDirectory(disk);
     try {
       const found = await readIdentity(disk);
-      const identity = found ?? (await newIdentity(disk, random, isFounder));
+      const identity = found ?? (await newIdentity(disk, random, isFounding));
       const checkpoints = await LevelCheckpointStore.open(join(disk.rootDirectory, "checkpoint"));
+      await disk.syncDirectory("");
       return new NodeDirectory({ disk, path: disk.rootDirectory, lock, identity, checkpoints });
     } catch (error) {
       await lock.release();
@@ -54,7 +55,17 @@ export class NodeDirectory {
 
   /** Binds the directory to a cluster, for ever. */
   async bindTo(clusterId: string): Promise<void> {
-    const identity = { ...this.#identity, clusterId };
+    await this.#change({ clusterId });
+  }
+
+  /** Notes that the Raft log is there, with the first entries if this node forms the cluster. */
+  async noteLog(): Promise<void> {
+    const { hasLog, isFounding } = this.#identity;
+    if (!hasLog || isFounding) await this.#change({ hasLog: true, isFounding: false });
+  }
+
+  async #change(change: Partial<Identity>): Promise<void> {
+    const identity = { ...this.#identity, ...change };
     await writeIdentity(this.disk, identity);
     this.#identity = identity;
   }
@@ -65,9 +76,9 @@ export class NodeDirectory {
   }
 }
 
-async function newIdentity(disk: Disk, random: Random, isFounder: boolean): Promise<Identity> {
-  const clusterId = isFounder ? random.uuid() : null;
-  const identity: Identity = { nodeId: random.uuid(), clusterId, isFounder };
+async function newIdentity(disk: Disk, random: Random, isFounding: boolean): Promise<Identity> {
+  const clusterId = isFounding ? random.uuid() : null;
+  const identity: Identity = { nodeId: random.uuid(), clusterId, isFounding, hasLog: false };
   await writeIdentity(disk, identity);
   return identity;
 }
@@ -83,7 +94,8 @@ async function lockDirectory(disk: Disk): Promise<DiskLock> {
 
 const lockFaults = {
   locked: "The data directory is in use by another process; stop it, or choose another --data-dir.",
-  denied: "The data directory can't be written; check its owner and mode, or choose another --data-dir.",
+  denied:
+    "The data directory can't be written; check its owner and mode, or choose another --data-dir.",
   full: "The disk of the data directory is full; make room, then start again.",
   "not-found": "The data directory can't be made; check --data-dir.",
   exists: "The data directory can't be made: something else has its name; check --data-dir.",

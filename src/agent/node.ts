@@ -177,9 +177,9 @@ class Node implements RunningNode {
 
   async #openReplica(directory: NodeDirectory, transport: PeerTransport): Promise<Replica> {
     const options = this.#options;
-    const { nodeId, clusterId, isFounder } = directory.identity;
+    const { nodeId, clusterId, isFounding, hasLog } = directory.identity;
     const founding =
-      isFounder && clusterId !== null
+      isFounding && clusterId !== null
         ? { settings: { clusterId, segmentBytes: options.segmentBytes }, member: this.#self }
         : undefined;
     const electionTicks = this.#electionTicks;
@@ -191,7 +191,11 @@ class Node implements RunningNode {
       checkpoints: directory.checkpoints,
       logger: this.#logger,
       raftOptions: { ...raftDefaults, electionTicks, heartbeatTicks: ticksPerHeartbeat },
-      raftLogOptions: { ...raftLogDefaults, fileBytes: options.raftLogFileBytes },
+      raftLogOptions: {
+        ...raftLogDefaults,
+        fileBytes: options.raftLogFileBytes,
+        mustExist: hasLog,
+      },
       commitLogOptions: { ...commitLogDefaults, tailCacheBytes: options.tailCacheBytes },
       options: {
         ...replicaDefaults,
@@ -205,6 +209,7 @@ class Node implements RunningNode {
       ...(founding === undefined ? {} : { founding }),
     });
     this.#undo.push(async () => replica.close());
+    await directory.noteLog();
     transport.onPeerAddress((member) => {
       replica.hearAddress(member);
     });
@@ -224,7 +229,9 @@ class Node implements RunningNode {
       memberOf: (id) => {
         const { voters, learners } = replica.status().configuration;
         const member = [...voters, ...learners].find((candidate) => candidate.id === id);
-        return member === undefined ? replica.addresses.heard(id) : replica.addresses.current(member);
+        return member === undefined
+          ? replica.addresses.heard(id)
+          : replica.addresses.current(member);
       },
       signal: this.#stopping.signal,
     });

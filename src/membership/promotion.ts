@@ -46,7 +46,11 @@ export class Promotion {
       const follower = status.followers.find(({ id }) => id === learner.id);
       return follower?.state === "replicate" && follower.matchIndex >= status.commitIndex - 1;
     });
-    const next = nextToPromote(status.configuration, caughtUp.map(({ id }) => id), votersMax);
+    const next = nextToPromote(
+      status.configuration,
+      caughtUp.map(({ id }) => id),
+      votersMax,
+    );
     if (next === undefined) return;
     try {
       await replica.changeConfiguration({ type: "promote", id: next });

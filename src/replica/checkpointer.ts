@@ -15,7 +15,10 @@ interface CheckpointerParts {
   readonly raftLog: RaftLog;
   readonly checkpoints: CheckpointStore;
   readonly options: { readonly checkpointBytes: number; readonly keepBytes: number };
-  readonly logger: { debug(fields: object, event: string): void; error(fields: object, event: string): void };
+  readonly logger: {
+    debug(fields: object, event: string): void;
+    error(fields: object, event: string): void;
+  };
   capture(): Checkpoint;
   whenDurable(index: number): Promise<void>;
   compact(index: number): void;

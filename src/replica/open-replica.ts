@@ -22,15 +22,19 @@ import type { CommitLogOptions } from "../storage/commit-log.js";
 import { CommitLog } from "../storage/commit-log.js";
 import { DamageError } from "../storage/damage.js";
 import type { EntryPlaces } from "../storage/entry-places.js";
+import type { Disk } from "../storage/disk.js";
 import { stampSlot } from "../storage/frame.js";
 import type { OpenedRaftLog, RaftLogOptions } from "../storage/raft-log.js";
 import { RaftLog } from "../storage/raft-log.js";
+import { baseOffsetOf } from "../storage/segment.js";
 import { frameOf, parseConfiguration } from "./entry-frame.js";
 import type { ReplicaParts } from "./replica.js";
 import { Replica } from "./replica.js";
 
-export interface OpenReplicaParts
-  extends Omit<ReplicaParts, "raft" | "raftLog" | "commitLog" | "machine"> {
+export interface OpenReplicaParts extends Omit<
+  ReplicaParts,
+  "raft" | "raftLog" | "commitLog" | "machine"
+> {
   readonly nodeId: string;
   readonly raftOptions: RaftOptions;
   readonly raftLogOptions: RaftLogOptions;
@@ -49,8 +53,9 @@ export async function openReplica(parts: OpenReplicaParts): Promise<Replica> {
     replica?.ioFailed(error);
   };
   const checkpoint = (await parts.checkpoints.load()) ?? emptyCheckpoint;
-  const opened = await RaftLog.open(disk, clock, parts.raftLogOptions, onFailed);
+  const opened = await RaftLog.open({ disk, clock, random }, parts.raftLogOptions, onFailed);
   const image = await fitLog(opened, checkpoint);
+  await checkRecords(disk, parts.commitLogOptions.directory, image);
   if (parts.founding !== undefined && image.lastIndex === 0) {
     await found(opened.log, parts.founding, clock.wallNow());
     // The first entries are read back like any others.
@@ -94,6 +99,10 @@ export async function openReplica(parts: OpenReplicaParts): Promise<Replica> {
 async function fitLog(opened: OpenedRaftLog, checkpoint: Checkpoint): Promise<LogImage> {
   const { places } = opened.log;
   const { appliedIndex, appliedTerm } = checkpoint;
+  if (opened.hardState.term < appliedTerm) {
+    const what = `the hard state is lost: the checkpoint is of term ${String(appliedTerm)}`;
+    throw new DamageError("raft", 0, what);
+  }
   if (places.isEmpty) return atCheckpoint(checkpoint);
   if (places.firstIndex > appliedIndex + 1) {
     const missing = `entries ${String(appliedIndex + 1)} to ${String(places.firstIndex - 1)}`;
@@ -110,6 +119,16 @@ async function fitLog(opened: OpenedRaftLog, checkpoint: Checkpoint): Promise<Lo
   return imageOf(places, places.firstIndex, places.at(places.firstIndex)?.term ?? 0);
 }
 
+/** Records without a checkpoint and without a log that leads to them: something is lost. */
+async function checkRecords(disk: Disk, directory: string, image: LogImage): Promise<void> {
+  if (image.lastIndex > 0) return;
+  const stores = (await disk.list(directory)).filter((name) => baseOffsetOf(name) !== undefined);
+  const [store] = stores;
+  if (store === undefined) return;
+  const what = "the checkpoint and the Raft log that lead to these records are lost";
+  throw new DamageError(`${directory}/${store}`, 0, what);
+}
+
 function atCheckpoint({ appliedIndex, appliedTerm }: Checkpoint): LogImage {
   const termRuns: LogImage["termRuns"] = [];
   return {
@@ -124,7 +143,9 @@ function atCheckpoint({ appliedIndex, appliedTerm }: Checkpoint): LogImage {
 function imageOf(places: EntryPlaces, snapshotIndex: number, snapshotTerm: number): LogImage {
   const runs = places.termRuns();
   const termRuns = runs
-    .filter((_run, ordinal) => (runs[ordinal + 1]?.index ?? places.lastIndex + 1) > snapshotIndex + 1)
+    .filter(
+      (_run, ordinal) => (runs[ordinal + 1]?.index ?? places.lastIndex + 1) > snapshotIndex + 1,
+    )
     .map((run) => ({ index: Math.max(run.index, snapshotIndex + 1), term: run.term }))
     .filter((run) => run.index <= places.lastIndex);
   return { snapshotIndex, snapshotTerm, lastIndex: places.lastIndex, termRuns };

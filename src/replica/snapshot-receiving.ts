@@ -105,7 +105,8 @@ export class SnapshotReceiving implements SnapshotPort {
       segment.bytes = 0;
       segment.checksum = 0;
     }
-    if (position !== segment.bytes) throw new Error("a chunk of a snapshot does not follow the last");
+    if (position !== segment.bytes)
+      throw new Error("a chunk of a snapshot does not follow the last");
     await writeAll(segment.file, position, data);
     segment.bytes += data.length;
     segment.checksum = crc32(data, segment.checksum);
@@ -152,7 +153,11 @@ export class SnapshotReceiving implements SnapshotPort {
 }
 
 function heldOf(incoming: ReadonlyMap<number, Incoming>): HeldSegment[] {
-  return [...incoming].map(([baseOffset, { bytes, checksum }]) => ({ baseOffset, bytes, checksum }));
+  return [...incoming].map(([baseOffset, { bytes, checksum }]) => ({
+    baseOffset,
+    bytes,
+    checksum,
+  }));
 }
 
 function isSame(

@@ -187,7 +187,10 @@ export class ReplicatedLog implements LogService {
         hasConfirmed = true;
       }
       if (next >= this.#end || records.length >= limit || bytes >= bytesMax) break;
-      for (const batch of await this.#readBatches(next, Math.min(bytesMax - bytes, streamReadBytes))) {
+      for (const batch of await this.#readBatches(
+        next,
+        Math.min(bytesMax - bytes, streamReadBytes),
+      )) {
         for (const record of decodeBatch(batch)) {
           bytes += record.value.length;
           const isOver = records.length >= limit || (records.length > 0 && bytes > bytesMax);

@@ -76,6 +76,13 @@ export interface CommitLogState {
 
 export const emptyCommitLog: CommitLogState = { segments: [], endOffset: 0 };
 
+interface SyncWaiter {
+  /** Everything below this offset is to be durable. */
+  readonly offset: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
 const padding = Buffer.alloc(8);
 
 export class CommitLog {
@@ -86,15 +93,18 @@ export class CommitLog {
   readonly #tail: TailCache;
   #segments: Segment[] = [];
   #endOffset = 0;
+  /** Offset after the last record that has reached its file. */
+  #writtenOffset = 0;
   #queue: QueuedWrite[] = [];
   #unwrittenBytes = 0;
   #isWriting = false;
   #isClosed = false;
+  #closed: Promise<void> | undefined;
   #isFull = false;
   #hasFailed = false;
   /** Segments with written bytes that are not synced. */
   readonly #unsynced = new Set<Segment>();
-  #syncWaiters: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
+  #syncWaiters: SyncWaiter[] = [];
   readonly #openOrder: Segment[] = [];
 
   /**
@@ -154,36 +164,53 @@ export class CommitLog {
     return { segments: this.#segments.map((segment) => segment.ref), endOffset: this.#endOffset };
   }
 
+  /**
+   * Looks at everything before it changes anything: what the checkpoint names must be there; then
+   * what came after it is cut off.
+   */
   async #restore(state: CommitLogState): Promise<void> {
     const { directory } = this.#options;
     const names = await this.#disk.list(directory);
     const known = new Set(state.segments.flatMap((ref) => filesOf(ref.baseOffset)));
+    const segments: Segment[] = [];
+    for (const [ordinal, ref] of state.segments.entries()) {
+      const isActive = ordinal === state.segments.length - 1;
+      const segment = await this.#restoreSegment(ref, isActive, names);
+      assert(
+        segment.baseOffset === (segments.at(-1)?.endOffset ?? segment.baseOffset),
+        "segments follow each other without a gap",
+      );
+      segments.push(segment);
+    }
     for (const name of names) {
       if (!known.has(name)) await this.#disk.remove(`${directory}/${name}`);
     }
-    for (const [ordinal, ref] of state.segments.entries()) {
-      const isActive = ordinal === state.segments.length - 1;
-      if (!names.includes(storeName(ref.baseOffset))) {
-        throw new DamageError(
-          `${directory}/${storeName(ref.baseOffset)}`,
-          0,
-          "the file is missing",
-        );
-      }
-      const segment = isActive ? await this.#restoreActive(ref) : await this.#restoreSealed(ref);
-      assert(
-        segment.baseOffset === (this.#segments.at(-1)?.endOffset ?? segment.baseOffset),
-        "segments follow each other without a gap",
-      );
-      this.#segments.push(segment);
-    }
+    const active = await segments.at(-1)?.file();
+    await active?.truncate(segments.at(-1)?.bytes ?? 0);
+    if (active !== undefined) await syncFile(active);
     await this.#disk.syncDirectory(directory);
+    this.#segments = segments;
     this.#endOffset = state.endOffset;
+    this.#writtenOffset = state.endOffset;
   }
 
-  /** A sealed segment is taken at its word; each read checks the frames it touches. */
-  async #restoreSealed(ref: SegmentRef): Promise<Segment> {
-    const segment = new Segment(this.#disk, this.#options.directory, ref.baseOffset);
+  async #restoreSegment(
+    ref: SegmentRef,
+    isActive: boolean,
+    names: readonly string[],
+  ): Promise<Segment> {
+    const { directory } = this.#options;
+    const segment = new Segment(this.#disk, directory, ref.baseOffset);
+    if (!names.includes(storeName(ref.baseOffset))) {
+      throw new DamageError(segment.path, 0, "the file is missing");
+    }
+    const bytes = await (await segment.file()).size();
+    await segment.close();
+    if (bytes < ref.bytes) {
+      throw new DamageError(segment.path, bytes, "the file is shorter than its checkpoint says");
+    }
+    if (isActive) return this.#readThrough(ref);
+    // A sealed segment is taken at its word; each read checks the frames it touches.
     segment.endOffset = ref.endOffset;
     segment.bytes = ref.bytes;
     segment.writtenBytes = ref.bytes;
@@ -192,20 +219,10 @@ export class CommitLog {
     return segment;
   }
 
-  /** The active segment is cut back to the checkpoint, and read through. */
-  async #restoreActive(ref: SegmentRef): Promise<Segment> {
+  /** The active segment is read through, up to the checkpoint. */
+  async #readThrough(ref: SegmentRef): Promise<Segment> {
     const { directory } = this.#options;
     const segment = new Segment(this.#disk, directory, ref.baseOffset, new SparseIndex());
-    const file = await segment.file();
-    if ((await file.size()) < ref.bytes) {
-      throw new DamageError(
-        segment.path,
-        ref.bytes,
-        "the file is shorter than its checkpoint says",
-      );
-    }
-    await file.truncate(ref.bytes);
-    await syncFile(file);
     segment.writtenBytes = ref.bytes;
     for await (const { header, position, bytes } of segment.frames(0)) {
       segment.noteFrame(header.key, position);
@@ -275,14 +292,16 @@ export class CommitLog {
     return segment;
   }
 
-  /** One write or one sync at a time; syncs wait for all that was appended before them. */
+  /** One write or one sync at a time. */
   #pump(): void {
     if (this.#isWriting || this.#hasFailed) return;
-    const first = this.#queue[0];
-    if (first === undefined) {
-      if (this.#syncWaiters.length > 0) this.#syncAll();
+    // A sync comes as soon as what it is for is written: a steady stream must not put it off.
+    if ((this.#syncWaiters[0]?.offset ?? Infinity) <= this.#writtenOffset) {
+      this.#syncAll();
       return;
     }
+    const first = this.#queue[0];
+    if (first === undefined) return;
     this.#isWriting = true;
     const file = first.segment.openFile;
     if (file === undefined) this.#startSegment(first.segment);
@@ -312,7 +331,10 @@ export class CommitLog {
       this.#unwrittenBytes -= bytes;
       segment.writtenBytes += bytes;
       this.#unsynced.add(segment);
-      for (const write of group) this.#tail.written(write.cached);
+      for (const { cached } of group) {
+        this.#tail.written(cached);
+        this.#writtenOffset = cached.batch.offset + cached.batch.count;
+      }
       this.#pump();
     });
   }
@@ -325,6 +347,8 @@ export class CommitLog {
     }
     this.#isFull = true;
     this.#isWriting = true;
+    for (const { reject } of this.#syncWaiters) reject(error);
+    this.#syncWaiters = [];
     this.#clock.setTimer(this.#options.fullRetryMs, () => {
       this.#isWriting = false;
       if (!this.#isClosed) this.#pump();
@@ -361,15 +385,16 @@ export class CommitLog {
         reject(new Error("the commit log has failed"));
         return;
       }
-      this.#syncWaiters.push({ resolve, reject });
+      this.#syncWaiters.push({ offset: this.#endOffset, resolve, reject });
       this.#pump();
     });
   }
 
   #syncAll(): void {
     this.#isWriting = true;
-    const waiters = this.#syncWaiters;
-    this.#syncWaiters = [];
+    const isMet = (waiter: SyncWaiter): boolean => waiter.offset <= this.#writtenOffset;
+    const waiters = this.#syncWaiters.filter(isMet);
+    this.#syncWaiters = this.#syncWaiters.filter((waiter) => !isMet(waiter));
     const segments = [...this.#unsynced];
     this.#unsynced.clear();
     const syncs = async (): Promise<void> => {
@@ -421,7 +446,8 @@ export class CommitLog {
     for await (const frame of segment.framesFrom(offset)) {
       const batch = batchOf(frame);
       if (batches.length > 0 && bytes + batch.records.length > bytesMax) break;
-      if (batch.offset > expected) {
+      // The first may start before what is asked for; the others follow without gap or repeat.
+      if (batches.length > 0 ? batch.offset !== expected : batch.offset > expected) {
         throw new DamageError(
           segment.path,
           frame.position,
@@ -456,7 +482,9 @@ export class CommitLog {
     if (at >= 0) this.#openOrder.splice(at, 1);
     this.#openOrder.push(segment);
     if (this.#openOrder.length <= this.#options.openFilesMax) return;
-    const oldest = this.#openOrder.find((open) => open.isSealed && !this.#unsynced.has(open));
+    const oldest = this.#openOrder.find(
+      (open) => open.isSealed && !open.isBeingRead && !this.#unsynced.has(open),
+    );
     if (oldest === undefined || oldest === segment) return;
     this.#openOrder.splice(this.#openOrder.indexOf(oldest), 1);
     void oldest.close();
@@ -468,19 +496,20 @@ export class CommitLog {
       const segment = present(this.#segments[ordinal], "the segment is there");
       const [first] = await this.read(segment.baseOffset, 1);
       if (first === undefined || first.timestampMs >= timestampMs) continue;
-      let from = await segment.positionBefore(timestampMs);
-      for await (const { header, position } of segment.frames(from)) {
-        if (header.timestampMs >= timestampMs) return header.key;
-        from = position;
-      }
-      return this.#offsetInTail(segment.baseOffset, timestampMs);
+      return this.#offsetIn(segment, timestampMs);
     }
     return this.startOffset;
   }
 
-  /** What is not written yet is searched in memory. */
-  async #offsetInTail(from: number, timestampMs: number): Promise<number> {
-    let offset = Math.max(from, this.#tail.startOffset ?? this.#endOffset);
+  /** The same within a segment that starts before the time: its file first, then memory. */
+  async #offsetIn(segment: Segment, timestampMs: number): Promise<number> {
+    let offset = segment.baseOffset;
+    if (segment.writtenBytes > 0) {
+      for await (const { header } of segment.frames(await segment.positionBefore(timestampMs))) {
+        if (header.timestampMs >= timestampMs) return header.key;
+        offset = header.key + header.count;
+      }
+    }
     while (offset < this.#endOffset) {
       for (const batch of await this.read(offset, this.#options.writeBytesMax)) {
         if (batch.timestampMs >= timestampMs) return batch.offset;
@@ -520,15 +549,20 @@ export class CommitLog {
     const { directory } = this.#options;
     for (const { baseOffset } of state.segments) {
       const name = storeName(baseOffset);
-      if (fetched.has(baseOffset)) await this.#disk.rename(`${incoming}/${name}`, `${directory}/${name}`);
+      if (fetched.has(baseOffset))
+        await this.#disk.rename(`${incoming}/${name}`, `${directory}/${name}`);
     }
     await this.#disk.syncDirectory(directory);
     await this.#restore(state);
   }
 
-  /** Writes what is left and closes; syncing is the checkpoint's. */
+  /** Writes what is left, if the disk takes it, and closes: the Raft log still holds the rest. */
   async close(): Promise<void> {
-    if (this.#isClosed) return;
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
     if (!this.#hasFailed && !this.#isFull) await this.sync().catch(() => undefined);
     this.#isClosed = true;
     for (const segment of this.#segments) await segment.close();

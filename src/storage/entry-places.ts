@@ -7,8 +7,8 @@
 import { assert, present } from "../common/assert.js";
 
 export interface EntryPlace {
-  /** Sequence of the file. */
-  readonly fileId: number;
+  /** Of the file. */
+  readonly sequence: number;
   readonly position: number;
   readonly bytes: number;
   readonly term: number;

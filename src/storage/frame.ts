@@ -15,7 +15,7 @@
  *     12  u32  CRC-32 of the body
  *     16  u64  key: Raft index (Raft log), offset of the first record (commit log)
  *     24  u64  term of the entry
- *     32  u64  file id: sequence of the Raft log file, or base offset of the segment, that holds it
+ *     32  u64  file id: salt of the Raft log file, or base offset of the segment, that holds it
  *     40  u64  barrier: position in that file known durable when the frame was written;
  *              0 in the commit log, whose durable end stands in the checkpoint
  *     48  u64  timestamp, milliseconds since 1970
@@ -28,7 +28,7 @@
  *  2. its checksum matches, over header and preamble;
  *  3. its file id is that of the file: what a recycled file held before, or a block written to
  *     the wrong file, is never taken for data;
- *  4. the whole frame lies inside the file, and the body's checksum matches.
+ *  4. the whole frame lies inside the file, the body's checksum matches, and the padding is zero.
  *
  * CRC-32 (IEEE) is Node's own; why not CRC-32C: ADR-0003.
  */
@@ -203,9 +203,27 @@ export function readHeader(buffer: Buffer, position: number): FrameHeader | unde
   };
 }
 
-/** True if the buffer holds the whole frame and its body matches its checksum: rule 4. */
+/** The file id of what may be a frame, before anything of it is checked. */
+export function readFileId(buffer: Buffer, position: number): number {
+  return readU64(buffer, position + 32);
+}
+
+/** True if a whole header is there, by its checksum, of a version or kind not known here. */
+export function isOfNewerVersion(buffer: Buffer, position: number): boolean {
+  if (position + frameHeaderBytes > buffer.length) return false;
+  const isKnown =
+    buffer[position + 4] === frameVersion && knownKinds.has(buffer[position + 5] ?? 0);
+  const preambleBytes = buffer.readUInt16BE(position + 6);
+  if (isKnown || position + frameHeaderBytes + preambleBytes > buffer.length) return false;
+  return headerCrc(buffer, position, preambleBytes) === buffer.readUInt32BE(position);
+}
+
+/** True if the buffer holds the whole frame, its body matches, its padding is zero: rule 4. */
 export function isBodyValid(buffer: Buffer, position: number, header: FrameHeader): boolean {
-  if (position + frameBytesOf(header) > buffer.length) return false;
+  const end = position + frameBytesOf(header);
+  if (end > buffer.length) return false;
+  const bodyEnd = position + frameHeaderBytes + header.preambleBytes + header.bodyBytes;
+  for (let at = bodyEnd; at < end; at += 1) if (buffer[at] !== 0) return false;
   return crc32(frameBody(buffer, position, header)) === header.bodyCrc;
 }
 

@@ -18,8 +18,10 @@ export interface Identity {
   readonly nodeId: string;
   /** null until the node has formed or joined a cluster. */
   readonly clusterId: string | null;
-  /** True if this node formed the cluster: it alone may write the first entries. */
-  readonly isFounder: boolean;
+  /** True until the first entries of the cluster that this node forms are durable. */
+  readonly isFounding: boolean;
+  /** True once there is a Raft log: from then on an empty directory of it is damage, not a start. */
+  readonly hasLog: boolean;
 }
 
 /** @returns undefined in a directory without an identity. @throws DamageError */
@@ -52,9 +54,10 @@ function decode(text: string): Identity | undefined {
   }
   if (typeof value !== "object" || value === null) return undefined;
   const { crc, ...body } = value as Record<string, unknown>;
-  const { format, nodeId, clusterId, isFounder } = body;
+  const { format, nodeId, clusterId, isFounding, hasLog } = body;
   if (format !== formatVersion || crc !== crc32(JSON.stringify(body))) return undefined;
-  if (typeof nodeId !== "string" || typeof isFounder !== "boolean") return undefined;
+  if (typeof nodeId !== "string" || typeof isFounding !== "boolean") return undefined;
+  if (typeof hasLog !== "boolean") return undefined;
   if (clusterId !== null && typeof clusterId !== "string") return undefined;
-  return { nodeId, clusterId, isFounder };
+  return { nodeId, clusterId, isFounding, hasLog };
 }

@@ -35,7 +35,10 @@ export class LevelCheckpointStore implements CheckpointStore {
   static async open(path: string): Promise<LevelCheckpointStore> {
     const level = new Level(path, { compression: false });
     await level.open();
-    return new LevelCheckpointStore(level, path);
+    const store = new LevelCheckpointStore(level, path);
+    // What lies there must be known before anything is saved over it.
+    for await (const [key, text] of level.iterator()) store.#saved.set(key, text);
+    return store;
   }
 
   private constructor(level: Level, path: string) {
@@ -46,8 +49,7 @@ export class LevelCheckpointStore implements CheckpointStore {
   async load(): Promise<Checkpoint | undefined> {
     let meta: Meta | undefined;
     const segments: SegmentRef[] = [];
-    for await (const [key, text] of this.#level.iterator()) {
-      this.#saved.set(key, text);
+    for (const [key, text] of this.#saved) {
       const value = this.#decode(key, text);
       if (key === metaKey) meta = value as Meta;
       else segments.push(value as SegmentRef);
@@ -57,6 +59,7 @@ export class LevelCheckpointStore implements CheckpointStore {
       throw new DamageError(this.#path, 0, "the checkpoint is incomplete, or of another version");
     }
     const { format: _format, segmentCount: _count, ...rest } = meta;
+    segments.sort((a, b) => a.baseOffset - b.baseOffset);
     return { ...rest, segments };
   }
 

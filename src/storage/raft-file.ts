@@ -2,16 +2,20 @@
  * One file of the Raft log: how it is named, headed, scanned and judged after a crash.
  *
  *     0     8 bytes  "PLRAFT" and two digits of format version: "PLRAFT01"
- *     8     u64      sequence of the file
- *    16     u32      CRC-32 of bytes 0..16
- *    4096   frames, one after the other; what follows the last is zeros or of an older sequence
+ *     8     u64      sequence of the file, as in its name
+ *    16     u64      size of the file
+ *    24     u64      salt: drawn anew each time the file is taken into use, below 2^48
+ *    32     u32      CRC-32 of bytes 0..32
+ *    4096   frames, one after the other; what follows the last is zeros or of an earlier life
  *
+ * The salt is the file id of all its frames. It is never shown to a client, so that neither what a
+ * recycled file held before, nor records made to look like frames, can be taken for frames.
  * The first frame is always a hard state; its key is the position at which the file before ended.
  *
  * Torn or damaged? Each frame names the position that was durable when it was written. Where the
  * chain of valid frames ends, at position p:
  *  - if a later frame of this file is valid and its barrier lies beyond p, or a later file is in
- *    use and says that this one ended beyond p, then p was durable: damage;
+ *    use and says that this one ended elsewhere than at p: damage;
  *  - else p is the end of what was ever promised: a torn tail, to be zeroed.
  * What remains: damage in the very last synced write is taken for a torn tail, unless the node
  * stopped cleanly, which leaves a frame whose barrier covers it (docs/formats.md).
@@ -25,6 +29,8 @@ import {
   frameBytesOf,
   frameHeaderBytes,
   isBodyValid,
+  isOfNewerVersion,
+  readFileId,
   readHeader,
 } from "./frame.js";
 
@@ -42,18 +48,55 @@ export function sequenceOf(name: string): number | undefined {
   return match === null ? undefined : Number(match[1]);
 }
 
-export function encodeRaftFileHeader(sequence: number): Buffer {
+/** Where a file is made ready; a crash leaves it under this name, to be thrown away. */
+export const draftName = "next.tmp";
+
+export interface RaftFileHeader {
+  readonly sequence: number;
+  readonly bytes: number;
+  readonly salt: number;
+}
+
+export function encodeRaftFileHeader({ sequence, bytes, salt }: RaftFileHeader): Buffer {
   const header = Buffer.alloc(raftFileHeaderBytes);
   header.write(magic, 0, "latin1");
   header.writeBigUInt64BE(BigInt(sequence), 8);
-  header.writeUInt32BE(crc32(header.subarray(0, 16)), 16);
+  header.writeBigUInt64BE(BigInt(bytes), 16);
+  header.writeBigUInt64BE(BigInt(salt), 24);
+  header.writeUInt32BE(crc32(header.subarray(0, 32)), 32);
   return header;
 }
 
-/** True if the bytes start with the header of this sequence. */
-export function isRaftFileHeader(bytes: Buffer, sequence: number): boolean {
-  const wanted = encodeRaftFileHeader(sequence);
-  return bytes.length >= 20 && bytes.subarray(0, 20).equals(wanted.subarray(0, 20));
+/**
+ * Reads the header of the file with this sequence.
+ *
+ * A file gets its name only once its header is durable, so whatever is wrong with it is damage.
+ *
+ * @throws DamageError
+ */
+export function readRaftFileHeader(path: string, bytes: Buffer, sequence: number): RaftFileHeader {
+  const isWhole =
+    bytes.length >= raftFileHeaderBytes &&
+    bytes.toString("latin1", 0, 8) === magic &&
+    bytes.readUInt32BE(32) === crc32(bytes.subarray(0, 32));
+  if (!isWhole) throw new DamageError(path, 0, "the file's header is damaged");
+  const header = {
+    sequence: Number(bytes.readBigUInt64BE(8)),
+    bytes: Number(bytes.readBigUInt64BE(16)),
+    salt: Number(bytes.readBigUInt64BE(24)),
+  };
+  if (header.sequence !== sequence) {
+    throw new DamageError(
+      path,
+      8,
+      `the file is ${raftFileName(header.sequence)} under another name`,
+    );
+  }
+  if (header.bytes !== bytes.length) {
+    const sizes = `${String(bytes.length)} bytes, not ${String(header.bytes)}`;
+    throw new DamageError(path, bytes.length, `the file has ${sizes}`);
+  }
+  return header;
 }
 
 export interface ScannedFrame {
@@ -71,36 +114,50 @@ export interface ScannedFile {
   readonly hasRemains: boolean;
 }
 
-/** Walks the chain of valid frames, then searches what lies beyond it for signs of damage. */
-export function scanRaftFile(bytes: Buffer, sequence: number): ScannedFile {
+/**
+ * Walks the chain of valid frames, then searches what lies beyond it for signs of damage.
+ *
+ * @throws DamageError at a whole frame of a kind that this version does not know.
+ */
+export function scanRaftFile(path: string, bytes: Buffer, salt: number): ScannedFile {
   const frames: ScannedFrame[] = [];
   let end = raftFileHeaderBytes;
   for (;;) {
-    const header = readHeader(bytes, end);
-    if (header?.fileId !== sequence || !isBodyValid(bytes, end, header)) break;
+    const header = readFrame(bytes, end, salt);
+    if (header === undefined || !isBodyValid(bytes, end, header)) break;
     frames.push({ header, position: end });
     end += frameBytesOf(header);
+  }
+  if (isOfNewerVersion(bytes, end) && readFileId(bytes, end) === salt) {
+    throw new DamageError(path, end, "a frame was written by a newer version of proglog");
   }
   let barrierBeyond = 0;
   let hasRemains = false;
   for (let at = end; at + frameHeaderBytes <= bytes.length; at += frameAlignmentBytes) {
-    // The version byte first: most of what lies here is zeros.
-    if (bytes[at + 4] !== 1) continue;
-    const header = readHeader(bytes, at);
-    if (header?.fileId !== sequence) continue;
+    const header = readFrame(bytes, at, salt);
+    if (header === undefined) continue;
     hasRemains = true;
     barrierBeyond = Math.max(barrierBeyond, header.barrier);
   }
   return { frames, end, barrierBeyond, hasRemains };
 }
 
-/** @throws DamageError if the end of the chain lies before what was durable. */
-export function checkEnd(path: string, scanned: ScannedFile, durableEnd: number): void {
-  const durable = Math.max(scanned.barrierBeyond, durableEnd);
-  if (durable <= scanned.end) return;
-  throw new DamageError(
-    path,
-    scanned.end,
-    `a frame that was durable (up to ${String(durable)}) is damaged`,
-  );
+/** The header of a frame of this file. The salt is looked at first: a checksum costs more. */
+function readFrame(bytes: Buffer, at: number, salt: number): FrameHeader | undefined {
+  if (at + frameHeaderBytes > bytes.length || readFileId(bytes, at) !== salt) return undefined;
+  return readHeader(bytes, at);
+}
+
+/**
+ * Checks that the chain ends where it must.
+ *
+ * @param nextKey What the next file says of this one's end; undefined for the active file.
+ * @throws DamageError
+ */
+export function checkEnd(path: string, scanned: ScannedFile, nextKey: number | undefined): void {
+  const durableEnd = nextKey ?? Math.max(scanned.barrierBeyond, 0);
+  const isRight = nextKey === undefined ? durableEnd <= scanned.end : nextKey === scanned.end;
+  if (isRight && scanned.barrierBeyond <= scanned.end) return;
+  const what = `a frame that was durable (the file reached to ${String(durableEnd)}) is damaged`;
+  throw new DamageError(path, scanned.end, what);
 }

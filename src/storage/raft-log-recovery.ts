@@ -14,9 +14,9 @@ import { frameBody, frameBytesOf, frameKinds } from "./frame.js";
 import type { ScannedFile } from "./raft-file.js";
 import {
   checkEnd,
-  isRaftFileHeader,
   raftFileHeaderBytes,
   raftFileName,
+  readRaftFileHeader,
   scanRaftFile,
   sequenceOf,
 } from "./raft-file.js";
@@ -31,6 +31,7 @@ export interface FoundFile {
   readonly sequence: number;
   readonly path: string;
   readonly bytes: number;
+  readonly salt: number;
   /** Highest entry index written to it, 0 if none. */
   lastIndex: number;
   /** Where its frames end. */
@@ -40,85 +41,91 @@ export interface FoundFile {
 export interface FoundLog {
   /** In use, oldest first; the last one is the active file. */
   readonly files: FoundFile[];
-  /** Prepared or half-prepared files that hold nothing yet. */
-  readonly unused: { readonly sequence: number; readonly path: string }[];
-  readonly hardState: StoredHardState;
+  /** The prepared file after the active one, if it holds nothing yet. */
+  unused: { readonly sequence: number; readonly path: string } | undefined;
+  hardState: StoredHardState;
   readonly places: EntryPlaces;
   /** Configuration entries that are held, oldest first: index and the frame's body. */
   readonly configurations: { readonly index: number; readonly body: Buffer }[];
   /** Bytes of a torn tail in the active file, to be zeroed; 0 if there is none. */
-  readonly tornBytes: number;
+  tornBytes: number;
+  /** Highest position of the active file known durable when its frames were written. */
+  barrier: number;
 }
 
 /** @throws DamageError, DiskError */
 export async function findRaftLog(disk: Disk, directory: string): Promise<FoundLog> {
-  const found: FoundLog & { tornBytes: number } = {
+  const found: FoundLog = {
     files: [],
-    unused: [],
+    unused: undefined,
     hardState: { term: 0, vote: "" },
     places: new EntryPlaces(),
     configurations: [],
     tornBytes: 0,
+    barrier: raftFileHeaderBytes,
   };
-  const replay = new Replay(found);
   const sequences = (await disk.list(directory))
     .map(sequenceOf)
     .filter((sequence) => sequence !== undefined);
   let previous: { readonly path: string; readonly scanned: ScannedFile } | undefined;
-  for (const sequence of sequences) {
+  for (const [ordinal, sequence] of sequences.entries()) {
     const path = `${directory}/${raftFileName(sequence)}`;
+    checkOrder(path, sequence, sequences[ordinal - 1], found);
     const bytes = await readWholeFile(disk, path);
-    const scanned = scanRaftFile(bytes, sequence);
-    if (scanned.frames.length === 0) {
-      checkEnd(path, scanned, 0);
-      found.unused.push({ sequence, path });
+    const { salt } = readRaftFileHeader(path, bytes, sequence);
+    const scanned = scanRaftFile(path, bytes, salt);
+    const first = scanned.frames[0]?.header;
+    if (first === undefined) {
+      checkEnd(path, scanned, undefined);
+      found.unused = { sequence, path };
       continue;
     }
-    checkOrder(path, sequence, found);
-    if (!isRaftFileHeader(bytes, sequence)) {
-      throw new DamageError(path, 0, "the file's header is damaged");
-    }
-    const first = scanned.frames[0]?.header;
-    if (first?.kind !== frameKinds.hardState) {
+    if (first.kind !== frameKinds.hardState) {
       throw new DamageError(path, raftFileHeaderBytes, "the file does not start with a hard state");
     }
     if (previous !== undefined) checkEnd(previous.path, previous.scanned, first.key);
-    found.files.push({ sequence, path, bytes: bytes.length, lastIndex: 0, end: scanned.end });
-    replay.file(path, bytes, scanned);
+    const file = { sequence, path, bytes: bytes.length, salt, lastIndex: 0, end: scanned.end };
+    found.files.push(file);
+    replay(found, path, bytes, scanned);
     previous = { path, scanned };
   }
-  if (previous !== undefined) {
-    checkEnd(previous.path, previous.scanned, 0);
-    if (previous.scanned.hasRemains) {
-      found.tornBytes = (found.files.at(-1)?.bytes ?? 0) - previous.scanned.end;
-    }
-  }
+  if (previous !== undefined) judgeActive(found, previous.path, previous.scanned);
   return found;
 }
 
-/** Files in use follow each other without a gap: none may be missing or doubled (rule R-D8). */
-function checkOrder(path: string, sequence: number, found: FoundLog): void {
-  const last = found.files.at(-1);
-  if (last === undefined) return;
-  if (sequence !== last.sequence + 1 || found.unused.length > 0) {
-    const missing = raftFileName(last.sequence + 1);
-    throw new DamageError(path, 0, `the file before it, ${missing}, is missing or empty`);
-  }
+function judgeActive(found: FoundLog, path: string, scanned: ScannedFile): void {
+  checkEnd(path, scanned, undefined);
+  for (const { header } of scanned.frames) found.barrier = Math.max(found.barrier, header.barrier);
+  if (scanned.hasRemains) found.tornBytes = (found.files.at(-1)?.bytes ?? 0) - scanned.end;
+}
+
+/** Files follow each other without a gap: none may be missing, nor empty but the last (R-D8). */
+function checkOrder(
+  path: string,
+  sequence: number,
+  before: number | undefined,
+  found: FoundLog,
+): void {
+  const isNext = before === undefined || sequence === before + 1;
+  if (isNext && found.unused === undefined) return;
+  const missing = found.unused?.path ?? raftFileName((before ?? 0) + 1);
+  throw new DamageError(path, 0, `the file before it, ${missing}, is missing or empty`);
+}
+
+function replay(found: FoundLog, path: string, bytes: Buffer, scanned: ScannedFile): void {
+  const player = new Replay(found);
+  for (const { header, position } of scanned.frames) player.frame(path, bytes, header, position);
 }
 
 /** Plays frames in the order they were written, as the node did when it wrote them. */
 class Replay {
-  readonly #found: FoundLog & { hardState: StoredHardState };
+  readonly #found: FoundLog;
 
   constructor(found: FoundLog) {
     this.#found = found;
   }
 
-  file(path: string, bytes: Buffer, scanned: ScannedFile): void {
-    for (const { header, position } of scanned.frames) this.#frame(path, bytes, header, position);
-  }
-
-  #frame(path: string, bytes: Buffer, header: FrameHeader, position: number): void {
+  frame(path: string, bytes: Buffer, header: FrameHeader, position: number): void {
     const { places, configurations, files } = this.#found;
     switch (header.kind) {
       case frameKinds.hardState: {
@@ -145,14 +152,10 @@ class Replay {
       );
     }
     this.#truncate(index);
-    places.set(index, {
-      fileId: header.fileId,
-      position,
-      bytes: frameBytesOf(header),
-      term: header.term,
-    });
     const file = files.at(-1);
     assert(file !== undefined, "a frame lies in a file");
+    const { sequence } = file;
+    places.set(index, { sequence, position, bytes: frameBytesOf(header), term: header.term });
     file.lastIndex = Math.max(file.lastIndex, index);
     if (header.kind === frameKinds.configuration) {
       configurations.push({ index, body: Buffer.from(frameBody(bytes, position, header)) });

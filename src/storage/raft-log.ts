@@ -8,18 +8,19 @@
  * needed: syncing an overwrite needs no journal commit (docs/performance.md).
  *
  * It is a journal: an entry with an index that is held already voids that index and all above, so
- * nothing is ever changed in place. A file whose entries are all covered by a checkpoint becomes
- * the next new file; frames of its earlier life carry the old sequence and are not valid in it.
+ * nothing is ever changed in place. A file whose entries are all given up becomes the next new
+ * file; what is left in it of its earlier life is not valid in its new one (raft-file.ts).
  *
  * A failed write or sync is final: `onFailed` is called, nothing is acknowledged any more
  * (ADR-0004). A full disk only delays: it can show only while a new file is prepared.
  */
 import { assert, present } from "../common/assert.js";
 import type { Clock } from "../common/clock.js";
+import type { Random } from "../common/random.js";
 import { DamageError } from "./damage.js";
-import type { Disk, DiskFile } from "./disk.js";
-import { DiskError, syncFile, writeAll } from "./disk.js";
-import type { EntryPlace, EntryPlaces } from "./entry-places.js";
+import type { Disk } from "./disk.js";
+import { syncFile, writeAll } from "./disk.js";
+import type { EntryPlaces } from "./entry-places.js";
 import {
   controlFrame,
   frameBytesOf,
@@ -28,9 +29,11 @@ import {
   readHeader,
   stampPlace,
 } from "./frame.js";
+import type { LogFile } from "./raft-file-pool.js";
+import { RaftFilePool, zero } from "./raft-file-pool.js";
 import type { FoundLog, StoredHardState } from "./raft-log-recovery.js";
 import { findRaftLog } from "./raft-log-recovery.js";
-import { encodeRaftFileHeader, raftFileHeaderBytes, raftFileName } from "./raft-file.js";
+import { raftFileHeaderBytes } from "./raft-file.js";
 
 export interface RaftLogOptions {
   readonly directory: string;
@@ -40,6 +43,8 @@ export interface RaftLogOptions {
   readonly groupBytesMax: number;
   /** How long to wait before a full disk is tried again. */
   readonly fullRetryMs: number;
+  /** True if this directory held a log before: then an empty one is damage, not a first start. */
+  readonly mustExist: boolean;
 }
 
 export const raftLogDefaults: RaftLogOptions = Object.freeze({
@@ -47,7 +52,14 @@ export const raftLogDefaults: RaftLogOptions = Object.freeze({
   fileBytes: 16 * 1024 * 1024,
   groupBytesMax: 2 * 1024 * 1024,
   fullRetryMs: 500,
+  mustExist: false,
 });
+
+export interface RaftLogPorts {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly random: Random;
+}
 
 /** What one append makes durable, in this order. */
 export interface RaftLogAppend {
@@ -60,15 +72,6 @@ export interface RaftLogAppend {
     readonly term: number;
     readonly frame: Buffer;
   }[];
-}
-
-interface LogFile {
-  readonly sequence: number;
-  readonly path: string;
-  readonly file: DiskFile;
-  readonly bytes: number;
-  /** Highest entry index written to it, 0 if none. */
-  lastIndex: number;
 }
 
 interface QueuedFrame {
@@ -90,13 +93,14 @@ export type OpenedRaftLog = Pick<FoundLog, "hardState" | "configurations" | "tor
 
 export class RaftLog {
   readonly #disk: Disk;
-  readonly #clock: Clock;
   readonly #options: RaftLogOptions;
+  readonly #pool: RaftFilePool;
   readonly #onFailed: (error: Error) => void;
   readonly #places: EntryPlaces;
   readonly #files: LogFile[] = [];
   #next: LogFile | undefined;
   #preparing: Promise<void> | undefined;
+  #trimming: Promise<void> = Promise.resolve();
   #position: number;
   #durablePosition: number;
   /** The latest that a frame was written for. */
@@ -104,42 +108,44 @@ export class RaftLog {
   #queue: QueuedFrame[] = [];
   #isWriting = false;
   #hasFailed = false;
-  #isClosed = false;
-  /** Entries up to here are covered by a checkpoint. */
+  #isClosing = false;
+  #closed: Promise<void> | undefined;
+  /** Entries up to here are given up. */
   #coveredIndex = 0;
   #whenIdle: (() => void)[] = [];
 
   /**
    * Opens the log, or starts an empty one.
    *
-   * @throws DamageError if something durable is damaged: nothing was changed then.
+   * @throws DamageError if something durable is missing or damaged: nothing was changed then.
    */
   static async open(
-    disk: Disk,
-    clock: Clock,
+    ports: RaftLogPorts,
     options: RaftLogOptions,
     onFailed: (error: Error) => void,
   ): Promise<OpenedRaftLog> {
+    const { disk } = ports;
     await disk.makeDirectory(options.directory);
     await disk.syncDirectory("");
     const found = await findRaftLog(disk, options.directory);
-    for (const { path } of found.unused) await disk.remove(path);
-    const log = new RaftLog(disk, clock, options, onFailed, found);
+    if (options.mustExist && found.files.length === 0 && found.unused === undefined) {
+      throw new DamageError(options.directory, 0, "the files of the Raft log are missing");
+    }
+    const log = new RaftLog(ports, options, onFailed, found);
     await log.#openFiles(found);
     const { hardState, configurations, tornBytes } = found;
     return { log, hardState, configurations, tornBytes };
   }
 
   private constructor(
-    disk: Disk,
-    clock: Clock,
+    { disk, clock, random }: RaftLogPorts,
     options: RaftLogOptions,
     onFailed: (error: Error) => void,
     found: FoundLog,
   ) {
     this.#disk = disk;
-    this.#clock = clock;
     this.#options = options;
+    this.#pool = new RaftFilePool(disk, clock, random, options);
     this.#onFailed = onFailed;
     this.#places = found.places;
     this.#hardState = found.hardState;
@@ -157,27 +163,39 @@ export class RaftLog {
     return this.#files.reduce((sum, file) => sum + file.bytes, this.#next?.bytes ?? 0);
   }
 
+  /** True while nothing can be appended because the disk has no room for the next file. */
+  get isFull(): boolean {
+    return this.#pool.isFull;
+  }
+
   async #openFiles(found: FoundLog): Promise<void> {
-    for (const { sequence, path, bytes, lastIndex } of found.files) {
-      const file = await this.#disk.open(path);
-      this.#files.push({ sequence, path, file, bytes, lastIndex });
+    await this.#pool.clean();
+    for (const { path, end: _end, ...rest } of found.files) {
+      this.#files.push({ ...rest, path, file: await this.#disk.open(path) });
     }
+    // It may hold the torn first write of its life; its next life gets another salt.
+    if (found.unused !== undefined) await this.#disk.remove(found.unused.path);
+    await this.#disk.syncDirectory(this.#options.directory);
     const active = this.#files.at(-1);
     if (active === undefined) {
-      await this.#prepareNext(1);
+      await this.#prepareNext(found.unused?.sequence ?? 1, 0);
       this.#activateNext();
-    } else {
-      // What a crash left beyond the end must never be chained to what is written next.
-      if (found.tornBytes > 0) await zero(active.file, this.#position, active.bytes);
-      // What was read may not have been durable yet: before anything rests on it, it is.
-      await syncFile(active.file);
-      this.#startPreparing();
+      return;
     }
+    // What a crash left beyond the end must never be chained to what is written next.
+    if (found.tornBytes > 0) await zero(active.file, this.#position, active.bytes);
+    // What was read may lie in the page cache alone, even after a sync that failed and left it
+    // marked as written: before anything rests on it, it is written again (ATC'20; ADR-0004).
+    const last = await active.file.read(found.barrier, this.#position - found.barrier);
+    if (last.length > 0) await writeAll(active.file, found.barrier, last);
+    await syncFile(active.file);
+    this.#startPreparing();
   }
 
   /** Appends, and calls back when all of it is durable. Never called back after a failure. */
   append(append: RaftLogAppend, done: () => void): void {
-    assert(!this.#isClosed, "a closed log takes no appends");
+    assert(!this.#isClosing, "a closed log takes no appends");
+    if (this.#hasFailed) return;
     const frames: Omit<QueuedFrame, "done">[] = [];
     const { truncateFrom, hardState } = append;
     if (hardState !== undefined) {
@@ -199,19 +217,23 @@ export class RaftLog {
   /** Writes and syncs one group, then the next. */
   #pump(): void {
     if (this.#isWriting || this.#hasFailed) return;
-    if (this.#queue.length === 0) {
-      const idle = this.#whenIdle;
-      this.#whenIdle = [];
-      for (const resolve of idle) resolve();
+    const first = this.#queue[0];
+    if (first === undefined) {
+      this.#wakeIdle();
       return;
     }
     const active = this.#files.at(-1);
-    const first = present(this.#queue[0], "the queue is not empty");
     if (active === undefined || this.#position + first.frame.length > active.bytes) {
       this.#roll(first.frame.length);
       return;
     }
     this.#writeGroup(active);
+  }
+
+  #wakeIdle(): void {
+    const idle = this.#whenIdle;
+    this.#whenIdle = [];
+    for (const resolve of idle) resolve();
   }
 
   #writeGroup(active: LogFile): void {
@@ -221,7 +243,7 @@ export class RaftLog {
     for (const queued of this.#queue) {
       const end = start + bytes + queued.frame.length;
       if (end > active.bytes || (bytes > 0 && bytes >= this.#options.groupBytesMax)) break;
-      stampPlace(queued.frame, active.sequence, this.#durablePosition);
+      stampPlace(queued.frame, active.salt, this.#durablePosition);
       this.#noteWritten(queued, active, start + bytes);
       group.push(queued);
       bytes += queued.frame.length;
@@ -253,13 +275,16 @@ export class RaftLog {
     if (truncateFrom !== undefined) this.#places.truncateSuffix(truncateFrom);
     if (hardState !== undefined) this.#hardState = hardState;
     if (index === 0) return;
-    this.#places.set(index, { fileId: active.sequence, position, bytes: frame.length, term });
+    const { sequence } = active;
+    this.#places.set(index, { sequence, position, bytes: frame.length, term });
     active.lastIndex = Math.max(active.lastIndex, index);
   }
 
   #fail(error: Error): void {
+    if (this.#hasFailed) return;
     this.#hasFailed = true;
     this.#queue = [];
+    this.#wakeIdle();
     this.#onFailed(error);
   }
 
@@ -278,9 +303,10 @@ export class RaftLog {
     prepared
       .then(async () => {
         // A file of the usual size is too small for a frame of unusual size.
-        if ((this.#next?.bytes ?? 0) < needed) await this.#replaceNext(needed);
+        if (this.#next !== undefined && this.#next.bytes < needed) await this.#replaceNext(needed);
         this.#isWriting = false;
-        if (!this.#isClosed) this.#pump();
+        if (this.#isClosing && this.#next === undefined) this.#wakeIdle();
+        else this.#pump();
       })
       .catch((error: unknown) => {
         this.#fail(error as Error);
@@ -305,66 +331,26 @@ export class RaftLog {
 
   #startPreparing(): void {
     if (this.#preparing !== undefined || this.#next !== undefined) return;
-    const preparing = this.#prepareNext(this.#nextSequence());
+    const preparing = this.#prepareNext(this.#nextSequence(), 0);
     this.#preparing = preparing;
     preparing.catch((error: unknown) => {
       this.#fail(error as Error);
     });
   }
 
-  /** Makes the next file ready to be overwritten: a covered one if there is one, else a new one. */
-  async #prepareNext(sequence: number, bytesMin = 0): Promise<void> {
-    const path = `${this.#options.directory}/${raftFileName(sequence)}`;
-    for (;;) {
-      try {
-        this.#next = await this.#prepareFile(sequence, path, bytesMin);
-        this.#preparing = undefined;
-        return;
-      } catch (error) {
-        if (!(error instanceof DiskError) || error.fault !== "full") throw error;
-      }
-      if (this.#isClosed) return;
-      await new Promise<void>((resolve) => {
-        this.#clock.setTimer(this.#options.fullRetryMs, resolve);
-      });
-    }
-  }
-
-  async #prepareFile(sequence: number, path: string, bytesMin: number): Promise<LogFile> {
-    const covered = this.#takeCovered(bytesMin);
-    const bytes = covered?.bytes ?? Math.max(this.#options.fileBytes, bytesMin);
-    if (covered !== undefined) {
-      await covered.file.close();
-      await this.#disk.rename(covered.path, path);
-    }
-    const file =
-      covered === undefined ? await this.#createOrOpen(path) : await this.#disk.open(path);
-    if (covered === undefined) await zero(file, 0, bytes);
-    await writeAll(file, 0, encodeRaftFileHeader(sequence));
-    await syncFile(file);
-    await this.#disk.syncDirectory(this.#options.directory);
-    return { sequence, path, file, bytes, lastIndex: 0 };
-  }
-
-  async #createOrOpen(path: string): Promise<DiskFile> {
-    try {
-      return await this.#disk.create(path);
-    } catch (error) {
-      // An attempt that a full disk ended.
-      if (error instanceof DiskError && error.fault === "exists") return this.#disk.open(path);
-      throw error;
-    }
+  async #prepareNext(sequence: number, bytesMin: number): Promise<void> {
+    this.#next = await this.#pool.prepare(sequence, bytesMin, () => this.#takeCovered(bytesMin));
+    this.#preparing = undefined;
   }
 
   async #replaceNext(bytesMin: number): Promise<void> {
     const small = present(this.#next, "the next file is prepared");
     this.#next = undefined;
-    await small.file.close();
-    await this.#disk.remove(small.path);
+    await this.#pool.remove(small);
     await this.#prepareNext(small.sequence, bytesMin);
   }
 
-  /** The oldest file, if a checkpoint covers all its entries and a younger one is in use. */
+  /** The oldest file, if all its entries are given up and a younger one is in use. */
   #takeCovered(bytesMin: number): LogFile | undefined {
     const oldest = this.#files[0];
     if (oldest === undefined || this.#files.length < 2) return undefined;
@@ -378,7 +364,7 @@ export class RaftLog {
   #forgetFile(file: LogFile): void {
     let last = 0;
     for (let index = this.#places.firstIndex; index <= file.lastIndex; index += 1) {
-      if (this.#places.at(index)?.fileId === file.sequence) last = index;
+      if (this.#places.at(index)?.sequence === file.sequence) last = index;
     }
     this.#places.truncatePrefix(last);
   }
@@ -386,6 +372,22 @@ export class RaftLog {
   /** Says that the entries up to an index are not needed any more: their files may be reused. */
   truncatePrefix(index: number): void {
     this.#coveredIndex = Math.max(this.#coveredIndex, index);
+    this.#trimming = this.#trimming.then(async () => this.#trim());
+    this.#trimming.catch((error: unknown) => {
+      this.#fail(error as Error);
+    });
+  }
+
+  /** Keeps one covered file to be reused and removes the others: a peak does not stay for ever. */
+  async #trim(): Promise<void> {
+    for (;;) {
+      const second = this.#files[1];
+      const isSpare = second !== undefined && second.lastIndex <= this.#coveredIndex;
+      if (!isSpare || this.#files.length < 3 || this.#isClosing || this.#hasFailed) return;
+      const file = this.#takeCovered(0);
+      if (file === undefined) return;
+      await this.#pool.remove(file);
+    }
   }
 
   /** The highest index that may be given up while at least `bytes` of newer files stay; or 0. */
@@ -399,9 +401,9 @@ export class RaftLog {
   }
 
   /**
-   * Reads entries from an index on: whole frames, as many as fit in `bytesMax`, at least one.
+   * Reads durable entries from an index on: whole frames, as many as fit, at least one.
    *
-   * @returns Fewer, or none, if they are not held any more.
+   * @returns Fewer, or none, if they are not held any more, or not durable yet.
    * @throws DamageError if a frame is not what was written.
    */
   async read(from: number, bytesMax: number): Promise<Buffer[]> {
@@ -427,13 +429,17 @@ export class RaftLog {
   ): { readonly file: LogFile; readonly position: number; readonly bytes: number } | undefined {
     const first = this.#places.at(index);
     if (first === undefined || (!isFirst && first.bytes > bytesMax)) return undefined;
-    const file = this.#files.find((candidate) => candidate.sequence === first.fileId);
+    const file = this.#files.find((candidate) => candidate.sequence === first.sequence);
     if (file === undefined) return undefined;
+    const end = file === this.#files.at(-1) ? this.#durablePosition : file.bytes;
+    if (first.position + first.bytes > end) return undefined;
     let { bytes } = first;
     for (let next = index + 1; ; next += 1) {
-      const place: EntryPlace | undefined = this.#places.at(next);
-      if (place?.fileId !== first.fileId || place.position !== first.position + bytes) break;
-      if (bytes + place.bytes > bytesMax) break;
+      const place = this.#places.at(next);
+      const follows =
+        place?.sequence === first.sequence && place.position === first.position + bytes;
+      if (!follows || bytes + place.bytes > bytesMax) break;
+      if (place.position + place.bytes > end) break;
       bytes += place.bytes;
     }
     return { file, position: first.position, bytes };
@@ -448,7 +454,7 @@ export class RaftLog {
     let at = 0;
     while (at < run.bytes) {
       const header = readHeader(bytes, at);
-      const isWanted = header?.fileId === run.file.sequence && header.key === from + frames.length;
+      const isWanted = header?.fileId === run.file.salt && header.key === from + frames.length;
       if (!isWanted || !isBodyValid(bytes, at, header)) {
         const what = `entry ${String(from + frames.length)} is damaged`;
         throw new DamageError(run.file.path, run.position + at, what);
@@ -459,27 +465,40 @@ export class RaftLog {
     return frames;
   }
 
-  /** Waits for what was appended, seals the end with a barrier, closes the files. */
+  /**
+   * Waits for what was appended, seals the end with a barrier, closes the files. On a full disk,
+   * what waits for room is dropped: it was never acknowledged.
+   */
   async close(): Promise<void> {
-    if (this.#isClosed) return;
-    if (!this.#hasFailed && this.#files.length > 0) {
-      await this.#idle();
-      const active = present(this.#files.at(-1), "a file is active");
-      const frame = controlFrame(frameKinds.barrier, { key: 0, term: 0 }, Buffer.alloc(0));
-      if (this.#position + frame.length <= active.bytes && this.#position > raftFileHeaderBytes) {
-        stampPlace(frame, active.sequence, this.#durablePosition);
-        await writeAll(active.file, this.#position, frame);
-        await syncFile(active.file);
-      }
-    }
-    this.#isClosed = true;
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#isClosing = true;
+    if (this.#pool.isFull) this.#queue = [];
+    this.#pool.close();
+    await this.#idle();
     await this.#preparing?.catch(() => undefined);
+    await this.#trimming.catch(() => undefined);
+    if (!this.#hasFailed) await this.#seal();
     for (const { file } of this.#files) await file.close();
     await this.#next?.file.close();
   }
 
+  /** A frame whose barrier covers the last write: damage there is no torn tail (raft-file.ts). */
+  async #seal(): Promise<void> {
+    const active = this.#files.at(-1);
+    const frame = controlFrame(frameKinds.barrier, { key: 0, term: 0 }, Buffer.alloc(0));
+    if (active === undefined || this.#position === raftFileHeaderBytes) return;
+    if (this.#position + frame.length > active.bytes) return;
+    stampPlace(frame, active.salt, this.#durablePosition);
+    await writeAll(active.file, this.#position, frame);
+    await syncFile(active.file);
+  }
+
   async #idle(): Promise<void> {
-    if (!this.#isWriting && this.#queue.length === 0) return;
+    if (this.#hasFailed || (!this.#isWriting && this.#queue.length === 0)) return;
     await new Promise<void>((resolve) => {
       this.#whenIdle.push(resolve);
     });
@@ -496,12 +515,4 @@ function gather(group: readonly QueuedFrame[], bytes: number): Buffer[] {
 function hardStateFrame(hardState: StoredHardState, previousEnd: number): Buffer {
   const fields = { key: previousEnd, term: hardState.term };
   return controlFrame(frameKinds.hardState, fields, Buffer.from(hardState.vote));
-}
-
-async function zero(file: DiskFile, from: number, to: number): Promise<void> {
-  const zeros = Buffer.alloc(1024 * 1024);
-  for (let at = from; at < to; at += zeros.length) {
-    await writeAll(file, at, zeros.subarray(0, Math.min(zeros.length, to - at)));
-  }
-  await syncFile(file);
 }

@@ -9,7 +9,14 @@ import { DamageError } from "./damage.js";
 import type { Disk, DiskFile } from "./disk.js";
 import { readWholeFile, replaceFile } from "./disk.js";
 import type { FrameHeader } from "./frame.js";
-import { frameBytesOf, frameHeaderBytes, frameKinds, isBodyValid, readHeader } from "./frame.js";
+import {
+  frameBytesOf,
+  frameHeaderBytes,
+  frameKinds,
+  isBodyValid,
+  isOfNewerVersion,
+  readHeader,
+} from "./frame.js";
 import { SparseIndex } from "./sparse-index.js";
 
 /** What a checkpoint and a snapshot say of a segment. */
@@ -58,6 +65,7 @@ export class Segment {
   /** CRC-32 of `bytes`. */
   checksum = 0;
   isSealed = false;
+  #readerCount = 0;
   readonly #disk: Disk;
   readonly #directory: string;
   #index: SparseIndex | undefined;
@@ -107,7 +115,13 @@ export class Segment {
     return this.#file;
   }
 
+  /** True while frames are read from it: its file must stay open. */
+  get isBeingRead(): boolean {
+    return this.#readerCount > 0;
+  }
+
   async close(): Promise<void> {
+    if (this.isSealed) this.#index = undefined;
     const file = this.#file;
     this.#file = undefined;
     await file?.close();
@@ -117,7 +131,9 @@ export class Segment {
   async saveIndex(): Promise<void> {
     const index = await this.#usableIndex();
     const path = `${this.#directory}/${indexName(this.baseOffset)}`;
-    await replaceFile(this.#disk, path, index.encode(this.baseOffset, this.bytes));
+    await replaceFile(this.#disk, path, index.encode(this));
+    // From now on it can be had back from its file.
+    this.#index = undefined;
   }
 
   /** The index: from memory, from its file, or made anew from the frames. */
@@ -133,7 +149,7 @@ export class Segment {
       this.#disk,
       `${this.#directory}/${indexName(this.baseOffset)}`,
     );
-    return SparseIndex.decode(bytes, this.baseOffset, this.bytes);
+    return SparseIndex.decode(bytes, this);
   }
 
   async #rebuildIndex(): Promise<SparseIndex> {
@@ -161,7 +177,7 @@ export class Segment {
     const index = await this.#usableIndex();
     const file = await this.file();
     let low = 0;
-    let high = index.count;
+    let high = index.countBelow(this.writtenBytes);
     while (low < high) {
       const middle = (low + high) >> 1;
       const position = index.positionAt(middle);
@@ -175,7 +191,15 @@ export class Segment {
 
   /** Reads the frames from a position on, which must be a frame's start, up to what is written. */
   async *frames(from: number): AsyncGenerator<LocatedFrame, void, undefined> {
-    const file = await this.file();
+    this.#readerCount += 1;
+    try {
+      yield* this.#frames(await this.file(), from);
+    } finally {
+      this.#readerCount -= 1;
+    }
+  }
+
+  async *#frames(file: DiskFile, from: number): AsyncGenerator<LocatedFrame, void, undefined> {
     let chunk: Buffer = Buffer.alloc(0);
     let chunkPosition = from;
     let position = from;
@@ -192,7 +216,9 @@ export class Segment {
         located !== undefined ||
         chunk.length - at >= Math.min(wanted, this.writtenBytes - position)
       ) {
-        throw new DamageError(this.path, position, "a frame is damaged");
+        const isNewer = isOfNewerVersion(chunk, at);
+        const what = isNewer ? "was written by a newer version of proglog" : "is damaged";
+        throw new DamageError(this.path, position, `a frame ${what}`);
       }
       chunk = await file.read(position, Math.min(wanted, this.writtenBytes - position));
       chunkPosition = position;

@@ -13,7 +13,7 @@ interface Cached {
 
 export class TailCache {
   readonly #bytesMax: number;
-  #entries: Cached[] = [];
+  #entries: (Cached | undefined)[] = [];
   #head = 0;
   #bytes = 0;
 
@@ -46,6 +46,7 @@ export class TailCache {
       const oldest = this.#entries[this.#head];
       if (oldest?.isWritten !== true) break;
       this.#bytes -= oldest.batch.records.length;
+      this.#entries[this.#head] = undefined;
       this.#head += 1;
     }
     if (this.#head > 256 && this.#head * 2 > this.#entries.length) {
