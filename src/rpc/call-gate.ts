@@ -193,7 +193,11 @@ export class CallGate {
     implementation: UntypedServiceImplementation,
   ): UntypedServiceImplementation {
     const guarded = Object.entries(implementation).map(([name, handle]) => {
-      const isStream = definition[name]?.responseStream === true;
+      // A loaded definition names its methods as the proto does, and as JavaScript would.
+      const method =
+        definition[name] ??
+        Object.values(definition).find(({ originalName }) => originalName === name);
+      const isStream = method?.responseStream === true;
       return [name, isStream ? this.#guardStream(name, handle) : handle] as const;
     });
     return Object.fromEntries(guarded);

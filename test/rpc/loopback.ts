@@ -1,10 +1,11 @@
 /**
  * A gRPC server on loopback over services in memory, and stubs that talk to it.
  */
-import { onTestFinished } from "vitest";
+import type { EventEmitter } from "node:events";
 
 import { credentials, Metadata } from "@grpc/grpc-js";
 import type { ServiceError, StatusObject } from "@grpc/grpc-js";
+import { onTestFinished } from "vitest";
 
 import type { Clock } from "../../src/common/clock.js";
 import { encodeRecords } from "../../src/common/record.js";
@@ -82,26 +83,25 @@ export async function startLoopback(settings: LoopbackSettings = {}): Promise<Lo
   return { log, cluster, server, address, port: bound.port, events, logClient, clusterClient };
 }
 
-type Unary<Request, Response> = (
-  request: Request,
-  metadata: Metadata,
-  callback: (error: ServiceError | null, response: Response) => void,
-) => unknown;
+type Callback<Response> = (error: ServiceError | null, response: Response) => void;
 
-/** Calls a unary method. */
-export async function call<Request, Response>(
-  method: Unary<Request, Response>,
-  request: Request,
-  marks: readonly string[] = [],
+/** A unary call as a promise. */
+export async function ask<Response>(
+  send: (answer: Callback<Response>) => unknown,
 ): Promise<Response> {
-  const metadata = new Metadata();
-  for (const mark of marks) metadata.set(mark, "1");
   return await new Promise((resolve, reject) => {
-    method(request, metadata, (error, response) => {
+    send((error, response) => {
       if (error === null) resolve(response);
       else reject(error);
     });
   });
+}
+
+/** Metadata with these marks set. */
+export function marked(...marks: readonly string[]): Metadata {
+  const metadata = new Metadata();
+  for (const mark of marks) metadata.set(mark, "1");
+  return metadata;
 }
 
 /** The error of what must fail. */
@@ -148,26 +148,20 @@ export async function until(what: string, holds: () => boolean): Promise<void> {
   }
 }
 
-interface Emitter {
-  on(event: "data", listener: (message: never) => void): unknown;
-  on(event: "error", listener: (error: ServiceError) => void): unknown;
-  on(event: "status", listener: (status: StatusObject) => void): unknown;
-}
-
 /** What a stream has given so far. */
 export class Collected<Message> {
   readonly messages: Message[] = [];
   error: ServiceError | undefined;
   status: StatusObject | undefined;
 
-  constructor(stream: Emitter) {
+  constructor(stream: EventEmitter) {
     stream.on("data", (message: Message) => {
       this.messages.push(message);
     });
-    stream.on("error", (error) => {
+    stream.on("error", (error: ServiceError) => {
       this.error = error;
     });
-    stream.on("status", (status) => {
+    stream.on("status", (status: StatusObject) => {
       this.status = status;
     });
   }

@@ -69,7 +69,7 @@ export class MemoryLog implements LogService {
   /** Batches that readers took out of the log. */
   batchesRead = 0;
   /** Thrown by the next calls, in order. */
-  readonly errors: unknown[] = [];
+  readonly errors: Error[] = [];
   /** Where the leader is, if not here. */
   leader: LeaderHint | undefined;
   peers: PeerCalls | undefined;
@@ -171,7 +171,7 @@ export class MemoryLog implements LogService {
 
   #batchFrom(offset: number): RecordBatch {
     let low = 0;
-    for (let high = this.batches.length - 1; low < high; ) {
+    for (let high = this.batches.length - 1; low < high;) {
       const middle = Math.ceil((low + high) / 2);
       if ((this.batches[middle]?.offset ?? Infinity) <= offset) low = middle;
       else high = middle - 1;
