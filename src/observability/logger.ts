@@ -7,7 +7,7 @@
  */
 import { pino } from "pino";
 import type { DestinationStream, Logger as PinoLogger } from "pino";
-import { build as pretty } from "pino-pretty";
+import { prettyFactory } from "pino-pretty";
 
 import type { Clock } from "../common/clock.js";
 
@@ -61,15 +61,7 @@ export const silentLogger: Logger = {
 /** Creates the process's logger. */
 export function createLogger(options: LoggerOptions): ProcessLogger {
   const output = options.destination ?? standardOutput(options.pretty);
-  const stream = options.pretty
-    ? pretty({
-        colorize: options.colors ?? true,
-        destination: asWritable(output),
-        sync: true,
-        ignore: "node",
-        translateTime: "SYS:HH:MM:ss.l",
-      })
-    : output;
+  const stream = options.pretty ? forPeople(output, options.colors ?? true) : output;
   const logger = pino(
     {
       level: options.level,
@@ -118,9 +110,19 @@ function standardOutput(synchronous: boolean): DestinationStream {
   return pino.destination({ dest: 1, sync: synchronous, maxLength: pendingBytesMax });
 }
 
-/** pino-pretty wants a whole stream where pino itself only ever writes. */
-function asWritable(output: DestinationStream): NodeJS.WritableStream {
-  return output as unknown as NodeJS.WritableStream;
+/** Turns each line, as it is written, into one that is easy to read. */
+function forPeople(output: DestinationStream, colorize: boolean): DestinationStream {
+  const prettify = prettyFactory({
+    colorize,
+    ignore: "node",
+    singleLine: true,
+    translateTime: "SYS:HH:MM:ss.l",
+  });
+  return {
+    write: (line) => {
+      output.write(prettify(line));
+    },
+  };
 }
 
 /** Replaces buffers by their length: a record's bytes do not belong in a log. */
