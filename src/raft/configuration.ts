@@ -13,6 +13,7 @@ import type { ConfigurationChange, Refusal } from "./effects.js";
 import type { Configuration, Member, NodeId } from "./message.js";
 import { hasQuorum } from "./quorum.js";
 import { broadcastAppend, followConfiguration } from "./replication.js";
+import { maybeConfirmRound } from "./read-index.js";
 import { becomeFollower } from "./roles.js";
 import type { RaftState } from "./state.js";
 import { isIn } from "./state.js";
@@ -35,6 +36,8 @@ export function handleChange(state: RaftState, id: number, change: Configuration
   broadcastAppend(state);
   // A smaller quorum may be met already.
   maybeCommit(state);
+  // So may the quorum of a read round: a leader left alone gets no more answers.
+  maybeConfirmRound(state);
 }
 
 function checkChange(state: RaftState, change: ConfigurationChange): Configuration | Refusal {

@@ -12,6 +12,7 @@ import type { NodeId, VoteRequest, VoteResponse } from "./message.js";
 import { hasQuorum } from "./quorum.js";
 import { becomeFollower, rejectForwardedReads } from "./roles.js";
 import type { RaftState } from "./state.js";
+import { isIn } from "./state.js";
 
 /** True if a leader was heard within the least election timeout: then nobody else is helped up. */
 export function isLeaderFresh(state: RaftState): boolean {
@@ -21,13 +22,23 @@ export function isLeaderFresh(state: RaftState): boolean {
   );
 }
 
+/**
+ * True if this node votes in its configuration, or in one before it that may still be in force: a
+ * node that its newest configuration leaves out is needed until that is committed, because the
+ * others may not have it (thesis §4.2.2).
+ */
+function mayCampaign(state: RaftState): boolean {
+  return state.configurations.some(({ configuration }) => isIn(configuration.voters, state.id));
+}
+
 /** Counts a tick for a node that does not lead: campaigns, or gives up on a silent leader. */
 export function tickElection(state: RaftState): void {
   const silentTicks = state.tickCount - state.electionTick;
-  // The only voter has nobody to wait for.
-  const isAlone = state.isVoter && state.configuration.voters.length === 1;
+  // The only voter has nobody to wait for, but its own vote has to reach the disk.
+  const { voters } = state.configuration;
+  const isAlone = state.role === "follower" && state.isVoter && voters.length === 1;
   if (silentTicks < state.electionTimeoutTicks && !isAlone) return;
-  if (state.isVoter) {
+  if (mayCampaign(state)) {
     if (!isDiskStalled(state)) campaign(state, false);
     else becomeFollower(state, state.term, null);
     return;
@@ -56,7 +67,7 @@ export function checkQuorum(state: RaftState): void {
 
 /** Starts a campaign: a poll first, unless the leader itself handed over (thesis §3.10). */
 export function campaign(state: RaftState, isTransfer: boolean): void {
-  assert(state.isVoter, "only a voter campaigns");
+  assert(mayCampaign(state), "only a voter campaigns");
   assert(state.role !== "leader", "a leader does not campaign");
   rejectForwardedReads(state);
   state.leaderId = null;
