@@ -11,12 +11,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 
 import { TestCluster } from "./harness.js";
 import type { NodeProcess } from "./harness.js";
-import { ask, problemOf } from "./http-client.js";
+import { ask, post, problemOf } from "./http-client.js";
 import type { Answer } from "./http-client.js";
 import { report, until } from "./poll.js";
 import { ownProto, StubClient } from "./rpc-client.js";
 import { showLogsOnFailure } from "./show-logs.js";
-import { Workload } from "./workload.js";
+import { heldBy, Workload } from "./workload.js";
 
 const mebibyte = 1024 * 1024;
 
@@ -24,12 +24,19 @@ let cluster: TestCluster;
 let leader: NodeProcess;
 let workload: Workload;
 let term = 0;
-let known: string[] = [];
+/** What the cluster held when the test began. */
+let before: string[] = [];
 const sockets = new Set<Socket>();
 showLogsOnFailure(() => cluster);
 
 beforeAll(async () => {
   cluster = await TestCluster.start();
+  // Enough that reading it all is work.
+  for (let batch = 0; batch < 20; batch += 1) {
+    const messages = Array.from({ length: 100 }, (_, at) => `${batch} ${at} ${"x".repeat(100)}`);
+    const answer = await post(cluster.node(0).httpUrl, { messages });
+    expect(answer.status).toBe(201);
+  }
 });
 
 afterAll(async () => {
@@ -39,6 +46,8 @@ afterAll(async () => {
 beforeEach(async () => {
   leader = await cluster.leader();
   term = (await leader.status()).term;
+  await cluster.untilLevel();
+  before = (await heldBy(leader)).map(({ value }) => value);
   workload = new Workload(cluster);
   workload.start({ writers: 2, readers: 1 });
   await workload.untilMore(20);
@@ -47,10 +56,8 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const socket of sockets) socket.destroy();
   sockets.clear();
-  const before = workload.acknowledgedCount;
   await workload.untilMore(20);
   await workload.end();
-  expect(workload.acknowledgedCount).toBeGreaterThan(before);
   expect(Object.fromEntries(workload.refusals)).toEqual({});
   for (const node of cluster.nodes) expect(node.isRunning, `${node.name} crashed`).toBe(true);
   for (const node of cluster.nodes) {
@@ -58,18 +65,8 @@ afterEach(async () => {
     expect(status.term, `${node.name}: an election was held`).toBe(term);
     expect(status.leader?.name).toBe(leader.name);
   }
-  await workload.check(known);
-  known = [...known, ...afterThis(known.length)];
+  await workload.check(before);
 });
-
-/** What this test's writers appended after the records known so far, in order of offset. */
-function afterThis(from: number): string[] {
-  const values: string[] = [];
-  for (const write of workload.writes) {
-    if (write.kind === "acknowledged") values[write.offset - from] = write.value;
-  }
-  return values;
-}
 
 async function postRaw(
   body: string | Uint8Array,
