@@ -1,11 +1,12 @@
 /**
  * `grpc.health.v1.Health` and server reflection, v1 and v1alpha: what probes and tools ask any
- * gRPC server. Reflection answers from proto/descriptors.binpb, which the package carries.
+ * gRPC server. Reflection answers from the package's own proto/, read by the library that parses
+ * it: this room opens no files.
  */
-import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 
 import type { Server, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
-import { loadFileDescriptorSetFromBuffer, loadSync } from "@grpc/proto-loader";
+import { loadSync } from "@grpc/proto-loader";
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation, protoPath as healthProtoPath } from "grpc-health-check";
 
@@ -15,7 +16,8 @@ import type { CallGate } from "./call-gate.js";
 const healthNames = ["", "log.v1.Log", "cluster.v1.ClusterService", "raft.v1.Raft"] as const;
 
 /** The same place from src/rpc and from dist/rpc. */
-const descriptorsUrl = new URL("../../proto/descriptors.binpb", import.meta.url);
+const protoDirectory = fileURLToPath(new URL("../../proto", import.meta.url));
+const protoFiles = ["log/v1/log.proto", "cluster/v1/cluster.proto", "raft/v1/raft.proto"];
 
 /** Both libraries add services to whatever looks like a server; theirs go through the gate. */
 function guarded(server: Server, gate: CallGate): Pick<Server, "addService"> {
@@ -43,7 +45,7 @@ export class Health {
 /** Adds both versions of server reflection. */
 export function addReflection(server: Server, gate: CallGate): void {
   const definitions = {
-    ...loadFileDescriptorSetFromBuffer(readFileSync(descriptorsUrl)),
+    ...loadSync(protoFiles, { includeDirs: [protoDirectory] }),
     ...loadSync(healthProtoPath),
   };
   new ReflectionService(definitions).addToServer(guarded(server, gate));

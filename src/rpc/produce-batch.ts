@@ -5,8 +5,8 @@
  * turn of the event loop is written together. The stream accepts with its metadata at once, so
  * that a relay knows what it sends has a taker.
  *
- * Invariants: `records` goes to the log as it came, as one append; if the node ends the stream, each
- * batch it took has been answered before, so one without an answer was not applied.
+ * Invariants: `records` goes to the log as it came, as one append; if the node ends the stream,
+ * each batch it took has been answered before, so one without an answer was not applied.
  */
 import { Metadata } from "@grpc/grpc-js";
 import type { ServerDuplexStream } from "@grpc/grpc-js";

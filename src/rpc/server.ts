@@ -131,7 +131,7 @@ export class RpcServer {
       });
       this.#server.tryShutdown(() => {
         timer.cancel();
-        // Also after a polite end: grpc-js keeps channelz and idle sessions until told to drop them.
+        // Also after a polite end: grpc-js keeps idle sessions until told to drop them.
         this.#server.forceShutdown();
         resolve();
       });
