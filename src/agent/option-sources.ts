@@ -49,8 +49,10 @@ const prefix = "PROGLOG_";
  * Names that Kubernetes puts in every container beside a Service whose name starts with proglog.
  * One of them must never stop a node.
  */
-const serviceLink =
-  /^PROGLOG_(?:[A-Z0-9_]+_)?(?:PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?|SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?))$/;
+const serviceLinks = [
+  /^PROGLOG_(?:[A-Z0-9_]+_)?PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?$/,
+  /^PROGLOG_(?:[A-Z0-9_]+_)?SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)$/,
+];
 
 /**
  * Decides every option.
@@ -131,11 +133,15 @@ function environmentValues(env: OptionInputs["env"]): {
     if (!name.startsWith(prefix) || value === undefined || value === "") continue;
     const key = keys.get(name);
     if (key !== undefined) known.push([key, value]);
-    else if (!serviceLink.test(name) && !value.startsWith("tcp://")) {
+    else if (!isServiceLink(name, value)) {
       warnings.push(`There is no option ${name}; it is passed over.`);
     }
   }
   return { known, warnings };
+}
+
+function isServiceLink(name: string, value: string): boolean {
+  return value.startsWith("tcp://") || serviceLinks.some((pattern) => pattern.test(name));
 }
 
 function fileValues(path: string, readFile: OptionInputs["readFile"]): [OptionKey, unknown][] {

@@ -14,7 +14,7 @@ export interface RunningNode {
   /** The address really bound: where port 0 was asked for, the port that was free. */
   readonly rpcAddr: string;
   readonly dataDirectory: string;
-  /** Hands leadership over, drains and releases everything; the same promise however often called. */
+  /** Hands leadership over, drains, releases everything; once, however often it is called. */
   close(): Promise<void>;
   /** Resolves, with the reason, if the node has to stop by itself, as after a failed fsync. */
   readonly failed: Promise<Error>;

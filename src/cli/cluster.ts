@@ -43,7 +43,8 @@ export function clusterOptions(split: SplitArguments): ClusterOptions {
   if (Math.abs(options.baseHttpPort - options.baseRpcPort) < options.nodes) {
     throw new UsageError(
       `--base-http-port (${String(options.baseHttpPort)}) and --base-rpc-port ` +
-        `(${String(options.baseRpcPort)}) must be at least --nodes (${String(options.nodes)}) apart.`,
+        `(${String(options.baseRpcPort)}) must be at least --nodes ` +
+        `(${String(options.nodes)}) apart.`,
     );
   }
   return options;

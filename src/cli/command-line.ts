@@ -32,7 +32,8 @@ Usage: proglog-node [command] [options]`;
 
 const epilogue = `Each option is an environment name (--http-addr: PROGLOG_HTTP_ADDR) and a key of
 the options file (httpAddr) too. Flags come before the environment, then the file, then defaults.
-Bytes may be written with KiB, MiB, GiB. Exit codes: 0 stopped as asked, 1 could not run, 2 wrong usage.`;
+Bytes may be written with KiB, MiB, GiB. Exit codes: 0 stopped as asked,
+1 could not run, 2 wrong usage.`;
 
 /** Runs the command that the arguments name; resolves with the process's exit code. */
 export async function runCommandLine(

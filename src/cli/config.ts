@@ -1,5 +1,6 @@
 /**
- * `proglog-node config`: prints each option's value and where it came from. It starts nothing.
+ * `proglog-node config`: prints each option's value and where it came from. It starts nothing,
+ * and prints every option, so that what a node would do can be read before it does it.
  */
 import { describeSource } from "../agent/option-sources.js";
 import type { ResolvedOptions } from "../agent/option-sources.js";

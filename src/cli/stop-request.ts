@@ -1,5 +1,6 @@
 /**
  * How a running command hears that it is to stop: the first signal asks, the second forces.
+ * It never ends the process itself: that is left to the command.
  */
 
 export interface StopRequest {

@@ -1,5 +1,6 @@
 /**
  * What a command needs of the process around it, so that no command reaches for it by itself.
+ * Only src/cli/proglog-node.ts makes one from the real process; tests make their own.
  */
 import type { NodeOptions } from "../agent/options.js";
 import type { RunningNode } from "../agent/running-node.js";

@@ -105,7 +105,7 @@ function processLogger(logger: PinoLogger, output: DestinationStream): ProcessLo
   };
 }
 
-/** JSON lines leave in the background; a terminal is written at once, so that prompts stay in order. */
+/** JSON lines leave in the background; a terminal is written at once, to stay in order. */
 function standardOutput(synchronous: boolean): DestinationStream {
   return pino.destination({ dest: 1, sync: synchronous, maxLength: pendingBytesMax });
 }
