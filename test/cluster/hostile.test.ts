@@ -255,6 +255,24 @@ test("200 readers that never read hold up nobody", async () => {
   await workload.untilMore(100);
 });
 
+test("200 gRPC streams that are never read hold up nobody", async () => {
+  const clients = Array.from(
+    { length: 20 },
+    () => new StubClient(ownProto, "log.v1.Log", leader.rpcAddr),
+  );
+  for (const [at, client] of clients.entries()) {
+    for (let stream = 0; stream < 10; stream += 1) {
+      const unread = client.read(at % 2 === 0 ? "ConsumeStream" : "ConsumeBatches", { offset: 0 });
+      // Nothing is read; that closing the client cancels it is no fault.
+      unread.on("error", () => {
+        unread.destroy();
+      });
+    }
+  }
+  await workload.untilMore(100);
+  for (const client of clients) client.close();
+});
+
 test("bytes that are no protobuf message fail their call alone", async () => {
   const client = new Client(leader.rpcAddr, credentials.createInsecure());
   const same = (bytes: Buffer): Buffer => bytes;
