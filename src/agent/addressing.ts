@@ -15,19 +15,21 @@ const anyHosts = new Set(["0.0.0.0", "::"]);
  *
  * The port is chosen before the servers listen because the first entry of a cluster names it.
  */
-export async function withPort(address: Address): Promise<Address> {
-  if (address.port !== 0) return address;
+export async function withPort(text: string): Promise<Address> {
+  const anyPort = /^(.+):0$/.exec(text)?.[1];
+  if (anyPort === undefined) return requireAddress(text, "the address to listen on");
+  const { host } = requireAddress(`${anyPort}:1`, "the address to listen on");
   const port = await new Promise<number>((resolve, reject) => {
     const probe = createServer();
     probe.once("error", reject);
-    probe.listen(0, address.host, () => {
+    probe.listen(0, host, () => {
       const bound = probe.address();
       probe.close(() => {
         resolve(typeof bound === "object" && bound !== null ? bound.port : 0);
       });
     });
   });
-  return { host: address.host, port };
+  return { host, port };
 }
 
 /** What others are told to dial: the bound address, or the host's own where all are bound. */

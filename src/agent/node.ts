@@ -12,6 +12,8 @@ import { HttpGateway } from "../http/gateway.js";
 import { join } from "../membership/joining.js";
 import { Promotion } from "../membership/promotion.js";
 import type { Logger } from "../observability/logger.js";
+import type { NodeReading } from "../observability/metrics.js";
+import { Metrics } from "../observability/metrics.js";
 import type { Member } from "../raft/index.js";
 import { raftDefaults } from "../raft/index.js";
 import { openReplica } from "../replica/open-replica.js";
@@ -19,7 +21,7 @@ import type { Replica } from "../replica/replica.js";
 import { replicaDefaults } from "../replica/replica.js";
 import { SnapshotReceiving } from "../replica/snapshot-receiving.js";
 import type { Address } from "../rpc/addresses.js";
-import { formatAddress, requireAddress } from "../rpc/addresses.js";
+import { formatAddress } from "../rpc/addresses.js";
 import { GrpcPeerCalls } from "../rpc/peer-calls.js";
 import { PeerTransport } from "../rpc/peer-transport.js";
 import { addRaftService } from "../rpc/raft-service.js";
@@ -41,6 +43,12 @@ const ticksPerHeartbeat = 4;
 const promotionIntervalMs = 200;
 const addressCheckMs = 1000;
 const mebibyte = 1024 * 1024;
+
+interface Services {
+  readonly log: ReplicatedLog;
+  readonly cluster: Cluster;
+  readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
+}
 
 interface Ports {
   readonly clock: Clock;
@@ -124,8 +132,8 @@ class Node implements RunningNode {
     const directory = await NodeDirectory.open(dataDir, this.#ports.random, bootstrap);
     this.#directory = directory;
     this.#undo.push(async () => directory.close());
-    const http = await withPort(requireAddress(this.#options.httpAddr, "--http-addr"));
-    const rpc = await withPort(requireAddress(this.#options.rpcAddr, "--rpc-addr"));
+    const http = await withPort(this.#options.httpAddr);
+    const rpc = await withPort(this.#options.rpcAddr);
     this.#self = {
       id: directory.identity.nodeId,
       name: this.#options.nodeName,
@@ -242,12 +250,9 @@ class Node implements RunningNode {
     return { clock, options: { messageBytesMax: this.#messageBytesMax } };
   }
 
-  #services(
-    replica: Replica,
-    peers: GrpcPeerCalls,
-    transport: PeerTransport,
-  ): { readonly log: ReplicatedLog; readonly cluster: Cluster } {
+  #services(replica: Replica, peers: GrpcPeerCalls, transport: PeerTransport): Services {
     const { clock } = this.#ports;
+    const metrics = new Metrics(() => readingOf(replica));
     const log = new ReplicatedLog({
       replica,
       peers,
@@ -260,7 +265,11 @@ class Node implements RunningNode {
         forwardsWrites: this.#options.followerWrites === "forward",
       },
       onDamage: ({ file, position, what }) => {
+        metrics.damageFound();
         this.#logger.error({ file, position, what }, "data-damaged");
+      },
+      onAppend: (seconds, outcome, count) => {
+        metrics.appended(seconds, outcome, count);
       },
     });
     const cluster = new Cluster({
@@ -272,11 +281,11 @@ class Node implements RunningNode {
       clusterId: () => this.clusterId,
       electionTimeoutMs: this.#options.electionTimeoutMs,
     });
-    return { log, cluster };
+    return { log, cluster, metrics: async () => metrics.text() };
   }
 
   async #listen(
-    services: { readonly log: ReplicatedLog; readonly cluster: Cluster },
+    services: Services,
     raft: { readonly transport: PeerTransport; readonly replica: Replica },
     at: { readonly http: Address; readonly rpc: Address },
   ): Promise<void> {
@@ -297,6 +306,8 @@ class Node implements RunningNode {
       },
     });
     this.#undo.push(async () => rpcServer.close());
+    // Peers' streams end with the transport; a server waits for its streams when it closes.
+    this.#undo.push(async () => raft.transport.close());
     await this.#bind("--rpc-addr", at.rpc, async () => rpcServer.listen(at.rpc.host, at.rpc.port));
     const gateway = new HttpGateway({
       ...services,
@@ -426,4 +437,17 @@ class Node implements RunningNode {
       }
     }
   }
+}
+
+function readingOf(replica: Replica): NodeReading {
+  const { term, role, leaderId, commitIndex, lastIndex } = replica.status();
+  const { startOffset, endOffset } = replica.commitLog;
+  const { appliedIndex, raftLogBytes, pendingAppendBytes, isDiskLow } = replica;
+  return {
+    ...{ term, commitIndex, lastIndex, startOffset, endOffset },
+    ...{ appliedIndex, raftLogBytes, pendingAppendBytes, isDiskLow },
+    isLeader: role === "leader",
+    hasLeader: leaderId !== null,
+    hasQuorum: replica.contact().hasQuorum,
+  };
 }

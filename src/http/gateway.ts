@@ -17,6 +17,7 @@ import { ClusterRoutes } from "./cluster-routes.js";
 import { DataRoutes } from "./data-routes.js";
 import { ClientGoneError, Exchange } from "./exchange.js";
 import type { ExchangeHost } from "./exchange.js";
+import type { MetricsSource } from "./health-routes.js";
 import { HealthRoutes } from "./health-routes.js";
 import type { HttpLogger } from "./logger.js";
 import { resolveHttpOptions } from "./options.js";
@@ -30,6 +31,8 @@ export interface HttpGatewaySettings {
   readonly cluster: ClusterService;
   readonly clock: Clock;
   readonly logger: HttpLogger;
+  /** For /metrics; without it that path is not found. */
+  readonly metrics?: MetricsSource;
   readonly options?: Partial<HttpOptions>;
 }
 
@@ -70,7 +73,7 @@ export class HttpGateway {
     this.#routes = routesOf({
       data: new DataRoutes(settings.log, this.#streams, options),
       cluster: new ClusterRoutes(settings.cluster),
-      health: new HealthRoutes(settings.cluster),
+      health: new HealthRoutes(settings.cluster, settings.metrics),
     });
     this.#host = {
       log: settings.log,
@@ -299,6 +302,7 @@ function routesOf({ data, cluster, health }: Rooms): RouteTable {
         health.ready(exchange);
       },
     },
+    "/metrics": { GET: (exchange) => health.metrics(exchange) },
     "/openapi.json": {
       GET: (exchange) => {
         health.openApi(exchange);

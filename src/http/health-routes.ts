@@ -1,5 +1,5 @@
 /**
- * /livez, /readyz and /openapi.json: what orchestrators and tools ask.
+ * /livez, /readyz, /metrics and /openapi.json: what orchestrators and tools ask.
  *
  * Liveness must never depend on the cluster: a node that restarts because others are away helps
  * nobody.
@@ -10,12 +10,30 @@ import type { Exchange } from "./exchange.js";
 import { openApi } from "./openapi.js";
 import { problemAnswer } from "./problem.js";
 
+/** The node's metrics, as text. */
+export type MetricsSource = () => Promise<{
+  readonly contentType: string;
+  readonly body: string;
+}>;
+
 export class HealthRoutes {
   readonly #cluster: ClusterService;
+  readonly #metrics: MetricsSource | undefined;
   readonly #openApiText = JSON.stringify(openApi);
 
-  constructor(cluster: ClusterService) {
+  constructor(cluster: ClusterService, metrics: MetricsSource | undefined) {
     this.#cluster = cluster;
+    this.#metrics = metrics;
+  }
+
+  /** GET /metrics: Prometheus's text form. */
+  async metrics(exchange: Exchange): Promise<void> {
+    if (this.#metrics === undefined) {
+      throw new ProglogError("not-found", "This server keeps no metrics.");
+    }
+    const { contentType, body } = await this.#metrics();
+    const headers = { "Content-Type": contentType, "Cache-Control": "no-store" };
+    exchange.send(200, headers, Buffer.from(body));
   }
 
   /** GET /livez: the process answers. */

@@ -302,6 +302,15 @@ const ready = {
   },
 };
 
+const metrics = {
+  operationId: "metrics",
+  summary: "Metrics in Prometheus's text form",
+  responses: {
+    "200": answer("Metrics", { "text/plain": { schema: text } }),
+    ...problems("internal", "not-found"),
+  },
+};
+
 const self = {
   operationId: "openApi",
   summary: "This description",
@@ -453,6 +462,7 @@ export const openApi = {
     "/cluster/leader": { post: transferLeader },
     "/livez": readable(live),
     "/readyz": readable(ready),
+    "/metrics": readable(metrics),
     "/openapi.json": readable(self),
   },
   components: { schemas },

@@ -229,8 +229,19 @@ export class Replica {
     return this.#machine.clusterId;
   }
 
+  /** Bytes of the Raft log's files. */
+  get raftLogBytes(): number {
+    return this.#parts.raftLog.bytes;
+  }
+
+  /** Bytes of appends taken in and not answered. */
+  get pendingAppendBytes(): number {
+    return this.#proposals.pendingBytes;
+  }
+
   get isDiskLow(): boolean {
-    return this.#isDiskLow || this.#parts.commitLog.isFull;
+    const { commitLog, raftLog } = this.#parts;
+    return this.#isDiskLow || commitLog.isFull || raftLog.isFull;
   }
 
   status(): RaftStatus {

@@ -46,6 +46,7 @@ export class ReplicatedLog implements LogService {
   readonly #nodeName: string;
   readonly #options: ReplicatedLogOptions;
   readonly #onDamage: (error: DamageError) => void;
+  readonly #onAppend: (seconds: number, outcome: string, count: number) => void;
 
   constructor(parts: {
     readonly replica: Replica;
@@ -55,6 +56,8 @@ export class ReplicatedLog implements LogService {
     readonly options: ReplicatedLogOptions;
     /** Told of damaged data that a read came across. */
     readonly onDamage: (error: DamageError) => void;
+    /** Told of each append that this node led, when it ends: "applied", or the error's code. */
+    readonly onAppend?: (seconds: number, outcome: string, count: number) => void;
   }) {
     this.#replica = parts.replica;
     this.#peers = parts.peers;
@@ -62,6 +65,7 @@ export class ReplicatedLog implements LogService {
     this.#nodeName = parts.nodeName;
     this.#options = parts.options;
     this.#onDamage = parts.onDamage;
+    this.#onAppend = parts.onAppend ?? (() => undefined);
   }
 
   async produce(
@@ -72,10 +76,17 @@ export class ReplicatedLog implements LogService {
     if (!this.#replica.isLeader) return this.#produceElsewhere(request, options.relay ?? false);
     const { records, expectedOffset } = request;
     const timeoutMs = request.timeoutMs ?? this.#options.requestTimeoutMs;
+    const startMs = this.#clock.now();
     return new Promise((resolve, reject) => {
       this.#replica.propose({ records, count, expectedOffset }, timeoutMs, (result) => {
-        if (result instanceof ProglogError) reject(result);
-        else resolve(result);
+        const seconds = (this.#clock.now() - startMs) / 1000;
+        if (result instanceof ProglogError) {
+          this.#onAppend(seconds, result.code, 0);
+          reject(result);
+        } else {
+          this.#onAppend(seconds, "applied", count);
+          resolve(result);
+        }
       });
     });
   }

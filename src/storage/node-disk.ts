@@ -152,16 +152,43 @@ function readInto(
 }
 
 /** An open file. Invariant: the descriptor is open as long as any call is in flight. */
+/** Reads at one time, over all files: the pool's other threads are the log's. */
+const readsInFlightMax = 2;
+
+/**
+ * Lets only so many reads into libuv's pool at once. It has four threads for everything: reads of a
+ * cold disk would take them all, and the sync that an acknowledgement waits for would queue behind.
+ */
+class ReadTurns {
+  #inFlightCount = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  /** Calls `run` when it is its turn, with how to end the turn. */
+  take(run: (release: () => void) => void): void {
+    const start = (): void => {
+      this.#inFlightCount += 1;
+      run(() => {
+        this.#inFlightCount -= 1;
+        this.#waiting.shift()?.();
+      });
+    };
+    if (this.#inFlightCount < readsInFlightMax) start();
+    else this.#waiting.push(start);
+  }
+}
+
 class NodeDiskFile implements DiskFile {
   readonly path: string;
   readonly #descriptor: number;
+  readonly #turns: ReadTurns;
   #inFlightCount = 0;
   #closing: Promise<void> | undefined;
   #whenIdle: (() => void) | undefined;
   /** The sync that failed. None is tried after it: the kernel may call lost pages clean. */
   #syncError: DiskError | undefined;
 
-  constructor(path: string, descriptor: number) {
+  constructor(path: string, descriptor: number, turns: ReadTurns) {
+    this.#turns = turns;
     this.path = path;
     this.#descriptor = descriptor;
   }
@@ -201,9 +228,12 @@ class NodeDiskFile implements DiskFile {
     assertSafe(bytes, "a count of bytes to read");
     return await this.#run<Buffer>("read", (resolveRead, reject) => {
       const target = Buffer.allocUnsafe(bytes);
-      readInto(this.#descriptor, target, { filled: 0, position }, (error, filled) => {
-        if (error !== null) reject(error);
-        else resolveRead(filled === bytes ? target : target.subarray(0, filled));
+      this.#turns.take((release) => {
+        readInto(this.#descriptor, target, { filled: 0, position }, (error, filled) => {
+          release();
+          if (error !== null) reject(error);
+          else resolveRead(filled === bytes ? target : target.subarray(0, filled));
+        });
       });
     });
   }
@@ -305,6 +335,7 @@ class NodeDiskLock implements DiskLock {
 export class NodeDisk implements Disk {
   /** Absolute. Made by `lock` or `makeDirectory("")`, not by the constructor. */
   readonly rootDirectory: string;
+  readonly #turns = new ReadTurns();
 
   constructor(rootDirectory: string) {
     this.rootDirectory = resolve(rootDirectory);
@@ -405,7 +436,7 @@ export class NodeDisk implements Disk {
         else reject(diskError(operation, path, error));
       });
     });
-    return new NodeDiskFile(path, descriptor);
+    return new NodeDiskFile(path, descriptor, this.#turns);
   }
 
   async #makeRoot(): Promise<void> {
