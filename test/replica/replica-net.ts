@@ -103,6 +103,10 @@ export class ReplicaNet {
   readonly #cut = new Set<string>();
   /** A transfer of a snapshot breaks after so many parts. */
   snapshotPartsMax = Infinity;
+  /** Asked for each message: one that does not pass is lost. */
+  passes: (message: Message) => boolean = () => true;
+  /** Awaited before each part of a snapshot is handed over. */
+  beforePart: () => Promise<void> = async () => undefined;
   /** Parts of snapshots sent so far. */
   snapshotParts = 0;
 
@@ -169,6 +173,7 @@ export class ReplicaNet {
       if (parts >= this.snapshotPartsMax) throw new Error("the transfer broke");
       parts += 1;
       this.snapshotParts += 1;
+      await this.beforePart();
       yield part;
     }
   }
@@ -192,12 +197,36 @@ export class ReplicaNet {
     this.#cut.add(id);
   }
 
+  /** The disk of a node, to make trouble on; another one after a crash. */
+  disk(id: string): SimulatedDisk {
+    return this.#host(id).disk;
+  }
+
+  /** The last checkpoint that a node saved. */
+  checkpoint(id: string): Checkpoint | undefined {
+    return this.#host(id).checkpoints.saved;
+  }
+
+  /** True while the node runs. */
+  isUp(id: string): boolean {
+    return this.#host(id).replica !== undefined;
+  }
+
+  /** Ends a node as a stop that was asked for does. */
+  async stop(id: string): Promise<void> {
+    const host = this.#host(id);
+    const { replica } = host;
+    host.replica = undefined;
+    await replica?.close();
+  }
+
   heal(): void {
     this.#cut.clear();
   }
 
   deliver(message: Message): boolean {
     if (this.#cut.has(message.from) || this.#cut.has(message.to)) return true;
+    if (!this.passes(message)) return true;
     const host = this.#hosts.get(message.to);
     if (host?.replica === undefined) return false;
     systemClock.defer(() => {
