@@ -70,8 +70,9 @@ export class NodeDirectory {
     this.#identity = identity;
   }
 
-  /** Lets go of the lock; the checkpoints are closed by the replica. */
+  /** Lets go of the lock. The replica has closed the checkpoints, unless a start failed half-way. */
   async close(): Promise<void> {
+    await this.checkpoints.close();
     await this.#lock.release();
   }
 }

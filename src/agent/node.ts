@@ -217,6 +217,11 @@ class Node implements RunningNode {
       ...(founding === undefined ? {} : { founding }),
     });
     this.#undo.push(async () => replica.close());
+    const isOurs = replica.clusterId === "" || [null, replica.clusterId].includes(clusterId);
+    if (!isOurs) {
+      const what = `the identity is of cluster ${String(clusterId)}, the log of ${replica.clusterId}`;
+      throw new DamageError("identity.json", 0, what);
+    }
     await directory.noteLog();
     transport.onPeerAddress((member) => {
       replica.hearAddress(member);
@@ -372,7 +377,8 @@ class Node implements RunningNode {
     return join({
       ...this.#ports,
       self: this.#self,
-      clusterId: this.clusterId,
+      // Killed between being taken in and noting it, a node still belongs where its log says.
+      clusterId: this.clusterId ?? (replica.clusterId === "" ? null : replica.clusterId),
       addresses: () => {
         const { voters, learners } = replica.status().configuration;
         return [...this.#options.join, ...[...voters, ...learners].map((member) => member.rpcAddr)];

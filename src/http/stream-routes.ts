@@ -24,6 +24,8 @@ const streamNames: ReadonlySet<string> = new Set(["from", "limit", "follow", "co
 const firstBatchMs = 100;
 /** Written at once: large enough to be cheap, small enough to keep a slow reader cheap. */
 const chunkLengthMin = 32 * 1024;
+/** Batches joined into one write before the event loop has its turn. */
+const joinedCountMax = 64;
 
 export class StreamRoutes {
   readonly #log: LogService;
@@ -201,7 +203,7 @@ async function pump(writer: StreamWriter, plan: StreamPlan, source: StreamSource
       left -= 1;
       if (left === 0) return;
     }
-    if (!writer.flush()) await writer.flushed(signal);
+    await writer.turn(signal);
     result = await batches.next();
   }
   // A generator may answer an abort by ending; that is no end of the range.
@@ -216,6 +218,8 @@ class StreamWriter {
   readonly #options: HttpOptions;
   #heartbeat: Timer | undefined;
   #chunk = "";
+  #joinedCount = 0;
+  #isFlushDue = false;
 
   constructor(exchange: Exchange, type: StreamType, options: HttpOptions) {
     this.#exchange = exchange;
@@ -230,6 +234,37 @@ class StreamWriter {
     const json = recordJson(record);
     this.#chunk += this.#isEvents ? `id: ${String(record.offset)}\ndata: ${json}\n\n` : `${json}\n`;
     return this.#chunk.length < chunkLengthMin || this.flush();
+  }
+
+  /**
+   * Ends a turn: batches that follow at once are joined into one write, and after each write the
+   * event loop has its turn: many streams that never wait must not hold up a heartbeat.
+   */
+  async turn(signal: AbortSignal): Promise<void> {
+    const mayJoin = this.#chunk.length < chunkLengthMin && this.#joinedCount < joinedCountMax;
+    if (mayJoin && !this.#exchange.response.writableNeedDrain) {
+      this.#joinedCount += 1;
+      this.#flushLater();
+      return;
+    }
+    this.#joinedCount = 0;
+    const isBehind = this.#exchange.response.writableNeedDrain;
+    if (!this.flush() || isBehind) await this.flushed(signal);
+    await new Promise<void>((resolve) => {
+      this.#clock.defer(resolve);
+    });
+    signal.throwIfAborted();
+  }
+
+  /** What is not joined by more within this turn goes out at its end. */
+  #flushLater(): void {
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    this.#clock.defer(() => {
+      this.#isFlushDue = false;
+      this.#joinedCount = 0;
+      if (!this.#exchange.isClosed && !this.#exchange.response.writableEnded) this.flush();
+    });
   }
 
   /** Hands everything to the socket; false if the reader is behind. */

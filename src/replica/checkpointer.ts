@@ -46,6 +46,7 @@ export class Checkpointer {
   }
 
   #start(): void {
+    if (this.#running !== undefined) return;
     const running = this.#take();
     this.#running = running;
     running.then(
@@ -80,19 +81,23 @@ export class Checkpointer {
 
   /** The newest one, at least as new as an index if that is applied: for a peer. */
   async atLeast(index: number): Promise<Checkpoint | undefined> {
-    await this.#running?.catch(() => undefined);
+    await this.#idle();
     if (this.#saved === undefined || this.#savedIndex < index) {
       if (this.#isPaused) return undefined;
       this.#start();
-      await this.#running?.catch(() => undefined);
+      await this.#idle();
     }
     return this.#saved;
+  }
+
+  async #idle(): Promise<void> {
+    while (this.#running !== undefined) await this.#running.catch(() => undefined);
   }
 
   /** Waits for the one under way and takes no more until `resume`. */
   async pause(): Promise<void> {
     this.#isPaused = true;
-    await this.#running?.catch(() => undefined);
+    await this.#idle();
   }
 
   resume(): void {
@@ -101,6 +106,8 @@ export class Checkpointer {
 
   /** Takes a last one at a clean stop: the next start has nothing to play again. */
   async finish(): Promise<void> {
+    // Paused already: a snapshot was being taken, and its own checkpoint is the newest.
+    if (this.#isPaused) return;
     await this.pause();
     try {
       await this.#take();

@@ -43,21 +43,31 @@ export interface OpenReplicaParts extends Omit<
   readonly founding?: { readonly settings: Settings; readonly member: Member };
 }
 
+/** The founder's first entries: the configuration and the settings. */
+const foundingCount = 2;
+
 /** @throws DamageError, DiskError */
 export async function openReplica(parts: OpenReplicaParts): Promise<Replica> {
   const { disk, clock, random, nodeId } = parts;
   let replica: Replica | undefined;
   let early: Error | undefined;
+  let reject: (error: Error) => void = () => undefined;
+  const failing = new Promise<never>((_resolve, rejectNow) => {
+    reject = rejectNow;
+  });
+  failing.catch(() => undefined);
   const onFailed = (error: Error): void => {
     early = error;
+    reject(error);
     replica?.ioFailed(error);
   };
   const checkpoint = (await parts.checkpoints.load()) ?? emptyCheckpoint;
   const opened = await RaftLog.open({ disk, clock, random }, parts.raftLogOptions, onFailed);
-  const image = await fitLog(opened, checkpoint);
+  const image = await Promise.race([fitLog(opened, checkpoint), failing]);
   await checkRecords(disk, parts.commitLogOptions.directory, image);
-  if (parts.founding !== undefined && image.lastIndex === 0) {
-    await found(opened.log, parts.founding, clock.wallNow());
+  // A crash may have kept a part of the first entries; nothing was promised before all were there.
+  if (parts.founding !== undefined && image.lastIndex < foundingCount) {
+    await Promise.race([found(opened.log, parts.founding, clock.wallNow()), failing]);
     // The first entries are read back like any others.
     await opened.log.close();
     const { founding: _written, ...rest } = parts;
@@ -188,6 +198,7 @@ async function found(
     log.append(
       {
         hardState: { term: 1, vote: "" },
+        truncateFrom: 1,
         frames: [
           { index: 1, term: 1, frame: first },
           { index: 2, term: 1, frame: second },

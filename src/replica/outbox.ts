@@ -23,8 +23,14 @@ export class Outbox {
 
   /** Sends the message now, or once the token is durable. */
   put(message: Message, after: number): void {
-    if (after <= this.#durableToken) this.#send(message);
-    else this.#held.push({ message, after });
+    if (after <= this.#durableToken) {
+      this.#send(message);
+      return;
+    }
+    // While a disk hangs, each heartbeat is answered: the answers must not pile up.
+    const last = this.#held.at(-1);
+    if (last?.after === after && isCoveredBy(message, last.message)) this.#held.pop();
+    this.#held.push({ message, after });
   }
 
   /** Everything up to the token is durable: lets go what waited for it. */
@@ -57,6 +63,11 @@ function isSuperseded(message: Message, free: readonly Message[], ordinal: numbe
     if (other?.type === "appendResponse" && covers(other, message)) return true;
   }
   return false;
+}
+
+function isCoveredBy(newer: Message, older: Message): boolean {
+  if (newer.type !== "appendResponse" || older.type !== "appendResponse") return false;
+  return !older.rejected && covers(newer, older);
 }
 
 function covers(other: AppendResponse, message: AppendResponse): boolean {

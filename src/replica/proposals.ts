@@ -48,14 +48,16 @@ export interface ProposalLimits {
   readonly entryBytesMax: number;
 }
 
-/** How long, after leadership is lost, the fate of an appended entry is still awaited. */
-type Grace = number;
+/** What an append costs in memory beside its records, roughly: many small ones are bounded too. */
+const overheadBytes = 256;
 
 export class Proposals {
   readonly #clock: Clock;
   readonly #limits: ProposalLimits;
   #waiting: Pending[] = [];
   #pendingBytes = 0;
+  /** No append's time runs out before this. */
+  #nextDeadline = Infinity;
   #nextId = 1;
   /** Handed to the core, not yet given a place. */
   readonly #proposed = new Map<number, Group>();
@@ -82,7 +84,7 @@ export class Proposals {
    * @returns True if it is the first since the last `take`: the caller then arranges the next.
    */
   add(append: Append, timeoutMs: number, done: AppendDone): boolean {
-    const bytes = append.records.length;
+    const bytes = append.records.length + overheadBytes;
     if (this.#pendingBytes > 0 && this.#pendingBytes + bytes > this.#limits.pendingBytesMax) {
       const limit = String(this.#limits.pendingBytesMax);
       done(new ProglogError("overloaded", `More than ${limit} bytes wait to be committed; retry.`));
@@ -90,6 +92,7 @@ export class Proposals {
     }
     this.#pendingBytes += bytes;
     const deadline = this.#clock.now() + timeoutMs;
+    this.#nextDeadline = Math.min(this.#nextDeadline, deadline);
     this.#waiting.push({ append, done, deadline, firstRecord: 0, isDone: false });
     return this.#waiting.length === 1;
   }
@@ -139,8 +142,11 @@ export class Proposals {
     this.#proposed.delete(id);
     group.index = index;
     group.term = term;
-    // An entry that stood here before was cut: its appends can no longer be applied.
-    this.#superseded(index);
+    // An entry that stood here before was cut from this log. That proves nothing: another node may
+    // hold it still, and lead again with it. Only what is applied here decides.
+    for (const pending of this.#placed.get(index)?.pending ?? []) {
+      this.#finish(pending, unknownOutcome());
+    }
     this.#placed.set(index, group);
     return true;
   }
@@ -203,8 +209,9 @@ export class Proposals {
    * Leadership is lost: what is in the log may still be committed by the next leader, and this
    * node will see it; that is awaited for a little, then the outcome is unknown.
    */
-  leadershipLost(graceMs: Grace): void {
+  leadershipLost(graceMs: number): void {
     const deadline = this.#clock.now() + graceMs;
+    this.#nextDeadline = Math.min(this.#nextDeadline, deadline);
     for (const group of this.#placed.values()) {
       for (const pending of group.pending) pending.deadline = Math.min(pending.deadline, deadline);
     }
@@ -213,14 +220,17 @@ export class Proposals {
   /** Answers the appends whose time has run out. */
   expire(): void {
     const now = this.#clock.now();
-    for (const pending of this.#waiting) {
-      if (pending.deadline <= now) this.#finish(pending, refusalError("overloaded"));
-    }
+    if (now < this.#nextDeadline) return;
+    let next = Infinity;
+    const check = (pending: Pending, error: () => ProglogError): void => {
+      if (pending.deadline <= now) this.#finish(pending, error());
+      else if (!pending.isDone) next = Math.min(next, pending.deadline);
+    };
+    for (const pending of this.#waiting) check(pending, () => refusalError("overloaded"));
     for (const group of this.#placed.values()) {
-      for (const pending of group.pending) {
-        if (pending.deadline <= now) this.#finish(pending, unknownOutcome());
-      }
+      for (const pending of group.pending) check(pending, unknownOutcome);
     }
+    this.#nextDeadline = next;
   }
 
   /** Ends everything: the node stops. */
@@ -240,7 +250,7 @@ export class Proposals {
   #finish(pending: Pending, result: Appended | ProglogError): void {
     if (pending.isDone) return;
     pending.isDone = true;
-    this.#pendingBytes -= pending.append.records.length;
+    this.#pendingBytes -= pending.append.records.length + overheadBytes;
     pending.done(result);
   }
 }
@@ -285,10 +295,15 @@ export function refusalError(reason: Refusal): ProglogError {
       return new ProglogError("unsafe-change", "Another member has that address.", {
         retryable: false,
       });
-    default:
-      return new ProglogError("unsafe-change", changeRefusals[reason]);
+    default: {
+      const retryable = !finalRefusals.has(reason);
+      return new ProglogError("unsafe-change", changeRefusals[reason], { retryable });
+    }
   }
 }
+
+/** Refused for what was asked, not for when: trying again changes nothing. */
+const finalRefusals = new Set<Refusal>(["no-voter-left", "not-voter", "is-leader", "superseded"]);
 
 const changeRefusals = {
   "change-pending": "Another change of the members is not committed yet; retry.",

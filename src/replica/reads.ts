@@ -18,7 +18,11 @@ interface Confirmed {
   readonly waiting: readonly Waiting[];
 }
 
+/** Reads waiting at one time: a caller may have given up, but its place is taken until the end. */
+const waitingCountMax = 16_384;
+
 export class Reads {
+  #count = 0;
   #nextId: number;
   #gathered: Waiting[] = [];
   readonly #asked = new Map<number, Waiting[]>();
@@ -37,6 +41,16 @@ export class Reads {
    * @throws ProglogError cannot-confirm
    */
   async wait(first: () => void): Promise<void> {
+    if (this.#count >= waitingCountMax) throw cannotConfirm();
+    this.#count += 1;
+    try {
+      await this.#waitForWord(first);
+    } finally {
+      this.#count -= 1;
+    }
+  }
+
+  async #waitForWord(first: () => void): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.#gathered.push({ resolve, reject });
       if (this.#gathered.length === 1) first();
@@ -91,7 +105,8 @@ export class Reads {
   }
 }
 
-function cannotConfirm(): ProglogError {
+/** There is nobody to ask, or no answer came. */
+export function cannotConfirm(): ProglogError {
   return new ProglogError(
     "cannot-confirm",
     "The end of the log cannot be confirmed without a leader; retry, or ask with consistency=local.",

@@ -31,12 +31,13 @@ import type { CommitLog } from "../storage/commit-log.js";
 import type { Disk } from "../storage/disk.js";
 import type { RaftLog } from "../storage/raft-log.js";
 import { AddressBook } from "./address-book.js";
+import { Changes } from "./changes.js";
 import { Checkpointer } from "./checkpointer.js";
 import { decodeEntry, frameOf, numberCommand, parseConfiguration } from "./entry-frame.js";
 import { Outbox } from "./outbox.js";
 import type { AppendDone } from "./proposals.js";
 import { Proposals, refusalError } from "./proposals.js";
-import { Reads } from "./reads.js";
+import { Reads, cannotConfirm } from "./reads.js";
 import type { SnapshotPart, SnapshotRequest } from "./snapshot-parts.js";
 import { sendSnapshot } from "./snapshot-sending.js";
 import type { Transport } from "./transport.js";
@@ -127,8 +128,7 @@ export class Replica {
   readonly #proposals: Proposals;
   readonly #reads: Reads;
   readonly #checkpointer: Checkpointer;
-  readonly #requests = new Map<number, (result: "done" | ProglogError) => void>();
-  readonly #appliedWaiters: { readonly index: number; readonly resolve: () => void }[] = [];
+  readonly #changes: Changes;
   readonly #listeners = new Set<() => void>();
   readonly #appliedListeners = new Set<() => void>();
   #events: Event[] = [];
@@ -137,7 +137,6 @@ export class Replica {
   #isApplying = false;
   #durableToken = 0;
   #isPersistedDue = false;
-  #nextRequestId = 1;
   #timer: Timer | undefined;
   #diskTimer: Timer | undefined;
   #isDiskLow = false;
@@ -157,6 +156,7 @@ export class Replica {
     const { pendingBytesMax, entryBytesMax } = parts.options;
     this.#proposals = new Proposals(parts.clock, { pendingBytesMax, entryBytesMax });
     this.#reads = new Reads(parts.random);
+    this.#changes = new Changes(parts.clock);
     this.#checkpointer = new Checkpointer({
       ...parts,
       capture: () => this.#machine.capture(),
@@ -203,6 +203,7 @@ export class Replica {
       this.#timer = clock.setTimer(options.tickMs, tick);
       this.#dispatch({ type: "tick" });
       this.#proposals.expire();
+      this.#changes.expire();
     };
     this.#timer = clock.setTimer(options.tickMs, tick);
     this.#watchDisk();
@@ -300,6 +301,7 @@ export class Replica {
    * @throws ProglogError cannot-confirm
    */
   async confirm(): Promise<void> {
+    if (this.#isStopped) throw cannotConfirm();
     await this.#reads.wait(() => {
       this.#parts.clock.defer(() => {
         const readId = this.#reads.take();
@@ -323,30 +325,13 @@ export class Replica {
   }
 
   async #request(event: (id: number) => Event): Promise<void> {
+    if (this.#isStopped) throw new ProglogError("unavailable", "The node is stopping.");
     await new Promise<void>((resolve, reject) => {
-      // Proposals count their own ids: requests take the negative ones.
-      const id = -this.#nextRequestId;
-      this.#nextRequestId += 1;
-      this.#requests.set(id, (result) => {
+      const id = this.#changes.add((result) => {
         if (result === "done") resolve();
         else reject(result);
       });
       this.#dispatch(event(id));
-      if (this.#isStopped) this.#answer(id, refusalError("leadership-lost"));
-    });
-  }
-
-  #answer(id: number, result: "done" | ProglogError): void {
-    const answer = this.#requests.get(id);
-    this.#requests.delete(id);
-    answer?.(result);
-  }
-
-  /** Resolves when this node has applied the index. */
-  async whenApplied(index: number): Promise<void> {
-    if (this.appliedIndex >= index) return;
-    await new Promise<void>((resolve) => {
-      this.#appliedWaiters.push({ index, resolve });
     });
   }
 
@@ -390,18 +375,20 @@ export class Replica {
         this.#reads.rejected(effect.readId);
         return;
       case "accepted":
-        this.#accepted(effect.id, effect.index, effect.term);
+        if (!this.#proposals.accepted(effect.id, effect.index, effect.term)) {
+          this.#changes.accepted(effect.id, effect.index, effect.term);
+        }
         return;
       case "rejected":
         if (!this.#proposals.rejected(effect.id, effect.reason)) {
-          this.#answer(effect.id, refusalError(effect.reason));
+          this.#changes.finish(effect.id, refusalError(effect.reason));
         }
         return;
       case "transferred":
-        this.#answer(effect.id, "done");
+        this.#changes.finish(effect.id, "done");
         return;
       case "fetchSnapshot":
-        void this.#fetchSnapshot(effect.from, effect.index);
+        this.#fetchSnapshot(effect.from, effect.index);
         return;
       case "configured":
         this.#followConfiguration();
@@ -410,15 +397,6 @@ export class Replica {
         this.#stateChanged();
         return;
     }
-  }
-
-  /** A change of the members is answered when it is applied, or when its place is taken. */
-  #accepted(id: number, index: number, term: number): void {
-    if (this.#proposals.accepted(id, index, term)) return;
-    void this.whenApplied(index).then(() => {
-      const isOurs = this.#raft.termAt(index) === term;
-      this.#answer(id, isOurs ? "done" : refusalError("leadership-lost"));
-    });
   }
 
   #persist(persist: Persist): void {
@@ -448,7 +426,7 @@ export class Replica {
   #persistInOrder(append: Parameters<RaftLog["append"]>[0], persist: Persist): void {
     const before = this.#installing ?? Promise.resolve();
     const install = before.then(async () => {
-      if (persist.snapshot !== undefined) await this.#installSnapshot(append, persist);
+      if (persist.snapshot !== undefined) await this.#installSnapshot(persist.snapshot);
       else await this.#appendNow(append);
       this.#persisted(persist.token);
     });
@@ -472,17 +450,16 @@ export class Replica {
   }
 
   /** The hard state first, then commit log and checkpoint, then the Raft log lets go (R-S3). */
-  async #installSnapshot(
-    append: Parameters<RaftLog["append"]>[0],
-    { snapshot }: Persist,
-  ): Promise<void> {
+  async #installSnapshot(snapshot: NonNullable<Persist["snapshot"]>): Promise<void> {
     const fetched = this.#fetched;
     this.#fetched = undefined;
-    if (snapshot?.index !== fetched?.index || fetched === undefined || snapshot === undefined) {
+    if (fetched?.index !== snapshot.index) {
       throw new Error("the snapshot that the core takes is not the one that was fetched");
     }
-    const { hardState } = append;
-    if (hardState !== undefined) await this.#appendNow({ hardState, frames: [] });
+    // Through the log's queue in any case: what was persisted before must be durable before this
+    // token is, and the checkpoint must not name a term that the hard state does not.
+    const { term, vote } = this.#raft.status();
+    await this.#appendNow({ hardState: { term, vote: vote ?? "" }, frames: [] });
     await this.#checkpointer.pause();
     this.#machine = await fetched.install();
     this.#checkpointer.resume();
@@ -490,27 +467,35 @@ export class Replica {
     if (truncateFrom !== undefined) await this.#appendNow({ truncateFrom, frames: [] });
     this.#applyTo = Math.max(this.#applyTo, snapshot.index);
     this.#proposals.overtaken(snapshot.index);
+    this.#changes.overtaken(snapshot.index);
     this.#afterApply();
   }
 
   #fetched: FetchedSnapshot | undefined;
 
-  async #fetchSnapshot(from: NodeId, index: number): Promise<void> {
-    let fetched: FetchedSnapshot | undefined;
+  /** The transfer under way; the leader offers again while it runs, and once it is over. */
+  #fetching: Promise<void> | undefined;
+
+  #fetchSnapshot(from: NodeId, index: number): void {
+    this.#fetching ??= this.#fetch(from, index).finally(() => {
+      this.#fetching = undefined;
+    });
+  }
+
+  async #fetch(from: NodeId, index: number): Promise<void> {
     try {
-      fetched = await this.#snapshots?.fetch(from, index);
+      const fetched = await this.#snapshots?.fetch(from, index);
+      const configuration = parseConfiguration(fetched?.configuration ?? "");
+      if (fetched !== undefined && configuration !== undefined) {
+        this.#fetched = fetched;
+        const { index: at, term } = fetched;
+        this.#dispatch({ type: "snapshotFetched", index: at, term, configuration });
+        return;
+      }
     } catch (error) {
       this.#parts.logger.warn({ from, error: (error as Error).message }, "snapshot-fetch-failed");
     }
-    if (fetched === undefined) {
-      this.#dispatch({ type: "snapshotFailed" });
-      return;
-    }
-    const configuration = parseConfiguration(fetched.configuration);
-    if (configuration === undefined) throw new Error("a snapshot without a configuration");
-    this.#fetched = fetched;
-    const { index: at, term } = fetched;
-    this.#dispatch({ type: "snapshotFetched", index: at, term, configuration });
+    this.#dispatch({ type: "snapshotFailed" });
   }
 
   /** Many appends share a sync: the core hears of them once. */
@@ -520,24 +505,40 @@ export class Replica {
     this.#isPersistedDue = true;
     queueMicrotask(() => {
       this.#isPersistedDue = false;
-      if (this.#isStopped) return;
-      this.#outbox.release(this.#durableToken);
-      this.#dispatch({ type: "persisted", token: this.#durableToken });
+      const event = { type: "persisted", token: this.#durableToken } as const;
+      if (this.#isStopped) {
+        // Nothing leaves any more, but the last checkpoint may wait for this.
+        this.#raft.step(event);
+      } else {
+        this.#outbox.release(this.#durableToken);
+        this.#dispatch(event);
+      }
       this.#wakeDurable();
     });
   }
 
-  readonly #durableWaiters: { readonly index: number; readonly resolve: () => void }[] = [];
+  #durableWaiters: DurableWaiter[] = [];
 
   async #whenDurable(index: number): Promise<void> {
     if (this.#raft.durableIndex >= index) return;
-    await new Promise<void>((resolve) => {
-      this.#durableWaiters.push({ index, resolve });
+    await new Promise<void>((resolve, reject) => {
+      this.#durableWaiters.push({ index, resolve, reject });
     });
   }
 
   #wakeDurable(): void {
-    wake(this.#durableWaiters, this.#raft.durableIndex);
+    const left: DurableWaiter[] = [];
+    for (const waiter of this.#durableWaiters) {
+      if (waiter.index <= this.#raft.durableIndex) waiter.resolve();
+      else left.push(waiter);
+    }
+    this.#durableWaiters = left;
+  }
+
+  /** The Raft log takes no more: what is not durable now never will be. */
+  #abandonDurable(): void {
+    for (const { reject } of this.#durableWaiters) reject(new Error("the node stops"));
+    this.#durableWaiters = [];
   }
 
   #transmit(message: Message): void {
@@ -574,14 +575,19 @@ export class Replica {
 
   /** Applies what is committed: from memory at once, else from disk, a stretch at a time. */
   #apply(): void {
+    try {
+      this.#applyCommitted();
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+  }
+
+  #applyCommitted(): void {
     if (this.#isApplying || this.#isStopped || this.#installing !== undefined) return;
-    const { commitLog, clock } = this.#parts;
     const from = this.#machine.appliedIndex;
     while (this.#machine.appliedIndex < this.#applyTo) {
-      if (commitLog.isBehind) {
-        clock.setTimer(1, () => {
-          this.#apply();
-        });
+      if (this.#parts.commitLog.isBehind) {
+        this.#applyLater();
         break;
       }
       const entry = this.#raft.entry(this.#machine.appliedIndex + 1);
@@ -594,29 +600,45 @@ export class Replica {
     if (this.#machine.appliedIndex > from) this.#afterApply();
   }
 
+  #behindTimer: Timer | undefined;
+
+  /** The commit log's file is behind: goes on when it has caught up a little. */
+  #applyLater(): void {
+    this.#behindTimer ??= this.#parts.clock.setTimer(1, () => {
+      this.#behindTimer = undefined;
+      this.#apply();
+    });
+  }
+
   async #applyFromDisk(): Promise<void> {
     this.#isApplying = true;
+    const machine = this.#machine;
     try {
-      const entries = await this.#readEntries(this.#machine.appliedIndex + 1, readBytesMax);
-      if (entries.length === 0) throw new Error("a committed entry is not held any more");
-      if (this.#installing === undefined && !this.#isStopped) {
-        for (const entry of entries) {
-          const isNext = entry.index === this.#machine.appliedIndex + 1;
-          if (isNext && entry.index <= this.#applyTo) this.#applyEntry(entry);
-        }
-        this.#afterApply();
-      }
+      const entries = await this.#readEntries(machine.appliedIndex + 1, readBytesMax);
+      // A snapshot may have taken the place of what was being read.
+      const isCurrent = this.#installing === undefined && this.#machine === machine;
+      if (isCurrent && !this.#isStopped) this.#applyRead(entries);
     } catch (error) {
-      if (this.#installing === undefined) this.#fail(error as Error);
+      if (this.#installing === undefined && this.#machine === machine) this.#fail(error as Error);
     } finally {
       this.#isApplying = false;
     }
     this.#apply();
   }
 
+  #applyRead(entries: readonly Entry[]): void {
+    if (entries.length === 0) throw new Error("a committed entry is not held any more");
+    for (const entry of entries) {
+      const isNext = entry.index === this.#machine.appliedIndex + 1;
+      if (isNext && entry.index <= this.#applyTo) this.#applyEntry(entry);
+    }
+    this.#afterApply();
+  }
+
   #applyEntry(entry: Entry): void {
     const applied: Applied = this.#machine.apply(inputOf(entry));
     this.#proposals.applied(entry.index, entry.term, applied);
+    this.#changes.applied(entry.index, entry.term);
     this.#checkpointer.applied(entry.data.length);
   }
 
@@ -624,7 +646,6 @@ export class Replica {
     const index = this.#machine.appliedIndex;
     this.#dispatch({ type: "applied", index });
     this.#reads.applied(index);
-    wake(this.#appliedWaiters, index);
     for (const listener of this.#appliedListeners) listener();
   }
 
@@ -687,21 +708,42 @@ export class Replica {
     this.#isStopped = true;
     this.#timer?.cancel();
     this.#diskTimer?.cancel();
+    this.#behindTimer?.cancel();
     this.#outbox.clear();
     this.#proposals.close();
     this.#reads.close();
-    for (const id of [...this.#requests.keys()]) this.#answer(id, refusalError("leadership-lost"));
+    this.#changes.close();
   }
 
   /** Stops: a last checkpoint, then both logs are closed. The transport is the caller's. */
   async close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  #closed: Promise<void> | undefined;
+
+  async #close(): Promise<void> {
     const hasFailed = this.#isStopped;
     this.#halt();
-    if (!hasFailed) await this.#checkpointer.finish();
+    await this.#fetching;
+    // After a failure the Raft log answers nothing, and an install that waits for it never ends.
+    if (!hasFailed) await Promise.race([this.#installing?.catch(() => undefined), this.failed]);
     await this.#parts.raftLog.close();
+    await new Promise<void>((resolve) => {
+      this.#parts.clock.defer(resolve);
+    });
+    this.#abandonDurable();
+    if (!hasFailed) await this.#checkpointer.finish();
     await this.#parts.commitLog.close();
     await this.#parts.checkpoints.close();
   }
+}
+
+interface DurableWaiter {
+  readonly index: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
 }
 
 function inputOf(entry: Entry): Input {
@@ -715,17 +757,5 @@ function inputOf(entry: Entry): Input {
     }
     case "command":
       return { index, term, kind: "command", frame: entry.data };
-  }
-}
-
-function wake(
-  waiters: { readonly index: number; readonly resolve: () => void }[],
-  index: number,
-): void {
-  for (let at = waiters.length - 1; at >= 0; at -= 1) {
-    const waiter = waiters[at];
-    if (waiter === undefined || waiter.index > index) continue;
-    waiters.splice(at, 1);
-    waiter.resolve();
   }
 }

@@ -126,7 +126,8 @@ export class SnapshotReceiving implements SnapshotPort {
     for (const ref of checkpoint.segments) {
       const fetched = incoming.get(ref.baseOffset);
       if (fetched === undefined && isSame(ref, own.get(ref.baseOffset))) continue;
-      if (fetched !== undefined && isSame(ref, fetched)) {
+      const isWhole = fetched !== undefined && (await fetched.file.size()) === ref.bytes;
+      if (isWhole && isSame(ref, fetched)) {
         await syncFile(fetched.file);
         continue;
       }

@@ -14,7 +14,6 @@ import { crc32 } from "node:zlib";
 
 import { assert, present } from "../common/assert.js";
 import type { Clock } from "../common/clock.js";
-import { ProglogError } from "../common/errors.js";
 import type { RecordBatch } from "../common/record.js";
 import { recordPosition } from "../common/record.js";
 import { DamageError } from "./damage.js";
@@ -172,6 +171,8 @@ export class CommitLog {
     const { directory } = this.#options;
     const names = await this.#disk.list(directory);
     const known = new Set(state.segments.flatMap((ref) => filesOf(ref.baseOffset)));
+    const endOffset = state.segments.at(-1)?.endOffset ?? 0;
+    assert(endOffset === state.endOffset, "a log ends where its last segment ends");
     const segments: Segment[] = [];
     for (const [ordinal, ref] of state.segments.entries()) {
       const isActive = ordinal === state.segments.length - 1;
@@ -434,10 +435,6 @@ export class CommitLog {
     assert(offset >= this.startOffset, "what was trimmed is not asked for");
     const cached = this.#tail.read(offset, bytesMax);
     if (cached !== undefined) return trimStart(cached, offset);
-    if (this.#segments.length === 0) {
-      const detail = "The node is taking a snapshot; retry, or ask another.";
-      throw new ProglogError("unavailable", detail, { outcome: null });
-    }
     const segment = this.#segmentOf(offset);
     this.#noteOpen(segment);
     const batches: RecordBatch[] = [];
@@ -542,10 +539,10 @@ export class CommitLog {
     fetched: ReadonlySet<number>,
   ): Promise<void> {
     await this.sync();
-    for (const segment of this.#segments) await segment.close();
-    this.#segments = [];
-    this.#openOrder.length = 0;
-    this.#tail.clear();
+    // Readers go on meanwhile: the old segments open their files again by name, and what is put in
+    // the place of one starts with the same bytes.
+    const old = this.#segments;
+    for (const segment of old) await segment.close();
     const { directory } = this.#options;
     for (const { baseOffset } of state.segments) {
       const name = storeName(baseOffset);
@@ -554,6 +551,9 @@ export class CommitLog {
     }
     await this.#disk.syncDirectory(directory);
     await this.#restore(state);
+    this.#openOrder.length = 0;
+    this.#tail.clear();
+    for (const segment of old) await segment.close();
   }
 
   /** Writes what is left, if the disk takes it, and closes: the Raft log still holds the rest. */

@@ -36,6 +36,7 @@ import {
 
 export const raftFileHeaderBytes = 4096;
 const magic = "PLRAFT01";
+const zeros = Buffer.alloc(4096);
 
 /** `00000000000000000007.raft` for 7. */
 export function raftFileName(sequence: number): string {
@@ -133,13 +134,29 @@ export function scanRaftFile(path: string, bytes: Buffer, salt: number): Scanned
   }
   let barrierBeyond = 0;
   let hasRemains = false;
-  for (let at = end; at + frameHeaderBytes <= bytes.length; at += frameAlignmentBytes) {
+  let at = end;
+  while (at + frameHeaderBytes <= bytes.length) {
+    // Most of what lies here is zeros, and no frame starts within a block of them.
+    if (at % zeros.length === 0 && isZeroBlock(bytes, at)) {
+      at += zeros.length;
+      continue;
+    }
     const header = readFrame(bytes, at, salt);
-    if (header === undefined) continue;
-    hasRemains = true;
-    barrierBeyond = Math.max(barrierBeyond, header.barrier);
+    if (header !== undefined) {
+      hasRemains = true;
+      barrierBeyond = Math.max(barrierBeyond, header.barrier);
+    }
+    at += frameAlignmentBytes;
   }
   return { frames, end, barrierBeyond, hasRemains };
+}
+
+/**
+ * True if the block is all zeros: no frame starts in it, because a frame's fifth byte, its version,
+ * is never zero and frames start at multiples of 8.
+ */
+function isZeroBlock(bytes: Buffer, at: number): boolean {
+  return bytes.subarray(at, at + zeros.length).equals(zeros);
 }
 
 /** The header of a frame of this file. The salt is looked at first: a checksum costs more. */
