@@ -12,6 +12,7 @@ import type { Argv } from "yargs";
 import { UsageError } from "../agent/option-table.js";
 import { clusterOptions, runCluster } from "./cluster.js";
 import { printOptions } from "./config.js";
+import { inspect } from "./inspect.js";
 import { addNodeFlags, optionsFrom } from "./node-flags.js";
 import { start } from "./start.js";
 import { exitCodes } from "./surroundings.js";
@@ -44,10 +45,13 @@ export async function runCommandLine(
     const run = await decide(args, surroundings);
     return await run();
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    surroundings.complain(message.replace(/\s*\n\s*/g, " "));
-    if (!(error instanceof UsageError)) return exitCodes.couldNotRun;
-    surroundings.complain("Run `proglog-node --help` for commands and options.");
+    const text = error instanceof Error ? error.message : String(error);
+    const message = text.replace(/\s*\n\s*/g, " ");
+    if (!(error instanceof UsageError)) {
+      surroundings.complain(message);
+      return exitCodes.couldNotRun;
+    }
+    surroundings.complain(`${message} See proglog-node --help.`);
     return exitCodes.usage;
   }
 }
@@ -90,6 +94,7 @@ async function decide(args: readonly string[], surroundings: Surroundings): Prom
 function usageMessage(message: string): string {
   const [, flag] = /^Not enough arguments following: (.+)$/.exec(message) ?? [];
   if (flag !== undefined) return `--${flag} needs a value.`;
+  if (message.startsWith("Not enough non-option arguments")) return "inspect needs a directory.";
   return `${message.replace(/\.$/, "")}.`;
 }
 
@@ -112,7 +117,15 @@ function addCommands(parser: Argv, surroundings: Surroundings, choose: (run: Run
     .command("cluster", "Run a cluster on this machine", addClusterFlags, (split) => {
       const options = clusterOptions(split);
       choose(async () => runCluster(options, surroundings));
-    });
+    })
+    .command(
+      "inspect <directory>",
+      "Read a stopped node's directory and verify every checksum",
+      (command) => command.positional("directory", { type: "string", demandOption: true }),
+      (split) => {
+        choose(async () => inspect(split.directory, surroundings));
+      },
+    );
 }
 
 function addClusterFlags(command: Argv): Argv {
