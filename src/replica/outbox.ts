@@ -1,11 +1,14 @@
 /**
- * Messages that wait for this node's own disk (Raft §5.2: what is promised is durable first).
+ * Messages on their way out: those that wait for this node's own disk (Raft §5.2: what is promised
+ * is durable first), and those that can wait for better company.
  *
  * Invariant: a message leaves only when the token it names is durable, and never after a failure.
  * Acknowledgements are cumulative, so of those that leave together for one peer only the last goes.
+ * A heartbeat that brings no new read round waits for the next tick: under load the next append
+ * says all that it would (commitIndex, round), and takes its place.
  */
 import { assert } from "../common/assert.js";
-import type { AppendResponse, Message } from "../raft/index.js";
+import type { AppendRequest, AppendResponse, Message, NodeId } from "../raft/index.js";
 
 interface Held {
   readonly message: Message;
@@ -16,6 +19,10 @@ export class Outbox {
   readonly #send: (message: Message) => void;
   #held: Held[] = [];
   #durableToken = 0;
+  /** By peer: a heartbeat that waits for the tick. */
+  readonly #quiet = new Map<NodeId, AppendRequest>();
+  /** By peer: the last append or heartbeat that left. */
+  readonly #said = new Map<NodeId, { readonly term: number; readonly round: number }>();
 
   constructor(send: (message: Message) => void) {
     this.#send = send;
@@ -24,13 +31,35 @@ export class Outbox {
   /** Sends the message now, or once the token is durable. */
   put(message: Message, after: number): void {
     if (after <= this.#durableToken) {
-      this.#send(message);
+      if (message.type === "appendRequest") this.#putAppend(message);
+      else this.#send(message);
       return;
     }
     // While a disk hangs, each heartbeat is answered: the answers must not pile up.
     const last = this.#held.at(-1);
     if (last?.after === after && isCoveredBy(message, last.message)) this.#held.pop();
     this.#held.push({ message, after });
+  }
+
+  #putAppend(request: AppendRequest): void {
+    const { to, term, round } = request;
+    const said = this.#said.get(to);
+    const isNews = request.entries.length > 0 || said?.term !== term || round > said.round;
+    if (!isNews) {
+      this.#quiet.set(to, request);
+      return;
+    }
+    this.#quiet.delete(to);
+    this.#said.set(to, { term, round });
+    this.#send(request);
+  }
+
+  /** A tick has passed: heartbeats that nothing took the place of go out. */
+  tick(): void {
+    if (this.#quiet.size === 0) return;
+    const requests = [...this.#quiet.values()];
+    this.#quiet.clear();
+    for (const request of requests) this.#send(request);
   }
 
   /** Everything up to the token is durable: lets go what waited for it. */
@@ -52,6 +81,7 @@ export class Outbox {
   /** Drops everything: the disk has failed. */
   clear(): void {
     this.#held = [];
+    this.#quiet.clear();
   }
 }
 

@@ -202,6 +202,7 @@ export class Replica {
       if (this.#isStopped) return;
       this.#timer = clock.setTimer(options.tickMs, tick);
       this.#dispatch({ type: "tick" });
+      this.#outbox.tick();
       this.#proposals.expire();
       this.#changes.expire();
     };

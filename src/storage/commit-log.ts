@@ -13,7 +13,7 @@
 import { crc32 } from "node:zlib";
 
 import { assert, present } from "../common/assert.js";
-import type { Clock } from "../common/clock.js";
+import type { Clock, Timer } from "../common/clock.js";
 import type { RecordBatch } from "../common/record.js";
 import { recordPosition } from "../common/record.js";
 import { DamageError } from "./damage.js";
@@ -31,6 +31,10 @@ export interface CommitLogOptions {
   readonly tailCacheBytes: number;
   /** Most bytes per write call. */
   readonly writeBytesMax: number;
+  /** Less than this waits a little for more: one write for many small appends. */
+  readonly writeBytesMin: number;
+  /** How long it waits. */
+  readonly writeDelayMs: number;
   /** Written behind; beyond it `isBehind` asks the state machine to wait. */
   readonly unwrittenBytesMax: number;
   /** How long to wait before a full disk is tried again. */
@@ -43,6 +47,8 @@ export const commitLogDefaults: CommitLogOptions = Object.freeze({
   directory: "log",
   tailCacheBytes: 64 * 1024 * 1024,
   writeBytesMax: 1024 * 1024,
+  writeBytesMin: 256 * 1024,
+  writeDelayMs: 10,
   unwrittenBytesMax: 32 * 1024 * 1024,
   fullRetryMs: 500,
   openFilesMax: 32,
@@ -302,12 +308,31 @@ export class CommitLog {
       return;
     }
     const first = this.#queue[0];
-    if (first === undefined) return;
+    if (first === undefined || this.#mayWait()) return;
     this.#isWriting = true;
     const file = first.segment.openFile;
     if (file === undefined) this.#startSegment(first.segment);
     else this.#writeGroup(first.segment, file);
   }
+
+  /**
+   * Readers have it from memory and the Raft log holds it: writing can wait for more, as long as
+   * nobody wants it durable.
+   */
+  #mayWait(): boolean {
+    const isUrgent = this.#syncWaiters.length > 0 || this.#isClosed;
+    if (isUrgent || this.#isDue || this.#unwrittenBytes >= this.#options.writeBytesMin) return false;
+    this.#delay ??= this.#clock.setTimer(this.#options.writeDelayMs, () => {
+      this.#delay = undefined;
+      this.#isDue = true;
+      this.#pump();
+      this.#isDue = false;
+    });
+    return true;
+  }
+
+  #delay: Timer | undefined;
+  #isDue = false;
 
   #writeGroup(segment: Segment, file: DiskFile): void {
     const group: QueuedWrite[] = [];
@@ -565,6 +590,7 @@ export class CommitLog {
   async #close(): Promise<void> {
     if (!this.#hasFailed && !this.#isFull) await this.sync().catch(() => undefined);
     this.#isClosed = true;
+    this.#delay?.cancel();
     for (const segment of this.#segments) await segment.close();
     this.#tail.clear();
   }

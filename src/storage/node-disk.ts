@@ -177,6 +177,13 @@ class ReadTurns {
   }
 }
 
+/** Largest write done without the thread pool. */
+const inlineBytesMax = 64 * 1024;
+
+function bytesOf(buffers: readonly Buffer[]): number {
+  return buffers.reduce((bytes, buffer) => bytes + buffer.length, 0);
+}
+
 class NodeDiskFile implements DiskFile {
   readonly path: string;
   readonly #descriptor: number;
@@ -202,10 +209,30 @@ class NodeDiskFile implements DiskFile {
     }
     this.#inFlightCount += 1;
     const queue = buffers.filter((buffer) => buffer.length > 0);
-    writeBuffers(this.#descriptor, position, queue, (error) => {
+    const finish = (error: Error | null): void => {
       this.#leave();
       done(error === null ? undefined : diskError("write", this.path, error));
-    });
+    };
+    const rest = this.#writeInline(position, queue);
+    if (rest instanceof Error) process.nextTick(finish, rest);
+    else if (rest.length === 0) process.nextTick(finish, null);
+    else writeBuffers(this.#descriptor, position + bytesOf(queue) - bytesOf(rest), rest, finish);
+  }
+
+  /**
+   * Small writes go to the page cache at once: that takes microseconds, and the way through the
+   * pool and back takes many times that. What is durable is decided by `sync`, which never blocks.
+   *
+   * @returns What is still to be written.
+   */
+  #writeInline(position: number, queue: readonly Buffer[]): readonly Buffer[] | Error {
+    const bytes = bytesOf(queue);
+    if (bytes === 0 || bytes > inlineBytesMax || queue.length > writevBuffersMax) return queue;
+    try {
+      return unwritten(queue, fs.writevSync(this.#descriptor, queue, position));
+    } catch (error) {
+      return error as Error;
+    }
   }
 
   sync(done: DiskCallback): void {
