@@ -74,17 +74,20 @@ class MemoryTransport implements Transport {
 /** A checkpoint store that is durable at once: what survives a crash is its last whole save. */
 class MemoryCheckpoints implements CheckpointStore {
   saved: Checkpoint | undefined;
+  #isClosed = false;
 
   async load(): Promise<Checkpoint | undefined> {
+    this.#isClosed = false;
     return this.saved;
   }
 
   async save(checkpoint: Checkpoint): Promise<void> {
+    if (this.#isClosed) throw new Error("the checkpoint store is closed");
     this.saved = checkpoint;
   }
 
   async close(): Promise<void> {
-    // Holds nothing.
+    this.#isClosed = true;
   }
 }
 
@@ -105,6 +108,8 @@ export class ReplicaNet {
   snapshotPartsMax = Infinity;
   /** Asked for each message: one that does not pass is lost. */
   passes: (message: Message) => boolean = () => true;
+  /** Told +1 and -1 as a transfer of a snapshot begins and ends. */
+  onFetch: (change: 1 | -1) => void = () => undefined;
   /** Awaited before each part of a snapshot is handed over. */
   beforePart: () => Promise<void> = async () => undefined;
   /** Parts of snapshots sent so far. */
@@ -169,12 +174,17 @@ export class ReplicaNet {
   /** Parts of a snapshot, copied as the wire would; breaks after `snapshotPartsMax` of them. */
   async *#snapshotOf(id: string, request: SnapshotRequest): AsyncGenerator<SnapshotPart> {
     let parts = 0;
-    for await (const part of this.replica(id).snapshot(request)) {
-      if (parts >= this.snapshotPartsMax) throw new Error("the transfer broke");
-      parts += 1;
-      this.snapshotParts += 1;
-      await this.beforePart();
-      yield part;
+    this.onFetch(1);
+    try {
+      for await (const part of this.replica(id).snapshot(request)) {
+        if (parts >= this.snapshotPartsMax) throw new Error("the transfer broke");
+        parts += 1;
+        this.snapshotParts += 1;
+        await this.beforePart();
+        yield part;
+      }
+    } finally {
+      this.onFetch(-1);
     }
   }
 
