@@ -61,7 +61,7 @@ test("golden bytes of a condition block", () => {
   const frame = encodeAppends([appendOf(["a"], 2 ** 40 + 3)], 1);
   const header = headerOf(frame);
   const bytes = appendOf(["a"]).records.length.toString(16).padStart(8, "0");
-  const block = `001c0001${"00000000"}${"00000001"}${"00000000"}${bytes}${"0000010000000003"}`;
+  const block = `001c0001000000000000000100000000${bytes}0000010000000003`;
   expect(framePreamble(frame, 0, header).toString("hex")).toBe(block);
 });
 

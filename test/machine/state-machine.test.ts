@@ -62,7 +62,7 @@ function apply(node: Node, appends: readonly Append[], timestampMs = 10): Applie
 
 async function texts({ log }: Node): Promise<string[]> {
   const found: string[] = [];
-  for (let offset = 0; offset < log.endOffset; ) {
+  for (let offset = 0; offset < log.endOffset;) {
     for (const batch of await log.read(offset, 64 * 1024)) {
       for (const record of decodeBatch(batch)) {
         expect(record.offset).toBe(found.length);

@@ -64,7 +64,7 @@ test("a single changed bit anywhere makes the whole message void", () => {
   const frames = Buffer.concat(encodeEntries(entries.slice(0, 4)));
   for (let position = 0; position < frames.length; position += 1) {
     const damaged = Buffer.from(frames);
-    damaged.writeUInt8(damaged.readUInt8(position) ^ (1 << position % 8), position);
+    damaged.writeUInt8(damaged.readUInt8(position) ^ (1 << (position % 8)), position);
     const decoded = decodeEntries(damaged);
     // What pads a frame to its alignment carries nothing.
     if (decoded !== undefined) expect(decoded).toEqual(entries.slice(0, 4));
