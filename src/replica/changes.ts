@@ -14,7 +14,7 @@ type Answer = (result: "done" | ProglogError) => void;
 interface Placed {
   readonly id: number;
   readonly term: number;
-  readonly deadline: number;
+  deadline: number;
 }
 
 /** How long a change that is in the log may take to be committed. */
@@ -65,6 +65,14 @@ export class Changes {
       if (placed > index) continue;
       this.#placed.delete(placed);
       this.finish(id, unknownChange());
+    }
+  }
+
+  /** What is in the log may still be committed by the next leader: that is awaited for a little. */
+  leadershipLost(graceMs: number): void {
+    const deadline = this.#clock.now() + graceMs;
+    for (const placed of this.#placed.values()) {
+      placed.deadline = Math.min(placed.deadline, deadline);
     }
   }
 

@@ -519,9 +519,11 @@ export class Replica {
   }
 
   #durableWaiters: DurableWaiter[] = [];
+  #isLogClosed = false;
 
   async #whenDurable(index: number): Promise<void> {
     if (this.#raft.durableIndex >= index) return;
+    if (this.#isLogClosed) throw new Error("the node stops");
     await new Promise<void>((resolve, reject) => {
       this.#durableWaiters.push({ index, resolve, reject });
     });
@@ -538,6 +540,7 @@ export class Replica {
 
   /** The Raft log takes no more: what is not durable now never will be. */
   #abandonDurable(): void {
+    this.#isLogClosed = true;
     for (const { reject } of this.#durableWaiters) reject(new Error("the node stops"));
     this.#durableWaiters = [];
   }
@@ -664,6 +667,7 @@ export class Replica {
     if (this.#hadLeadership && role !== "leader") {
       const { electionTicks, tickMs } = this.#parts.options;
       this.#proposals.leadershipLost(electionTicks * tickMs);
+      this.#changes.leadershipLost(electionTicks * tickMs);
     }
     this.#hadLeadership = role === "leader";
     for (const listener of this.#listeners) listener();
@@ -693,11 +697,12 @@ export class Replica {
   }
 
   #fail(error: Error): void {
+    // Told also while the node stops: what waits for the disk then must not wait for ever.
+    this.#reportFailure(error);
     if (this.#isStopped) return;
     this.#parts.logger.error({ error: error.message, stack: error.stack }, "replica-failed");
     this.#raft.step({ type: "ioFailed" });
     this.#halt();
-    this.#reportFailure(error);
   }
 
   /** The disk room calls this when a write or a sync has failed: final (ADR-0004). */
@@ -729,8 +734,11 @@ export class Replica {
     this.#halt();
     await this.#fetching;
     // After a failure the Raft log answers nothing, and an install that waits for it never ends.
-    if (!hasFailed) await Promise.race([this.#installing?.catch(() => undefined), this.failed]);
-    await this.#parts.raftLog.close();
+    const { raftLog } = this.#parts;
+    if (!hasFailed && !raftLog.isFull) {
+      await Promise.race([this.#installing?.catch(() => undefined), this.failed]);
+    }
+    await raftLog.close();
     await new Promise<void>((resolve) => {
       this.#parts.clock.defer(resolve);
     });

@@ -20,7 +20,6 @@ import type { Peer } from "../replica/transport.js";
 import { parseAddress } from "./addresses.js";
 import type { HeldChannel } from "./held-channel.js";
 import type { Lane } from "./peer-handshake.js";
-import { encodeMessage } from "./raft-codec.js";
 
 /** What this room asks of a logger: an event's name, and its fields. pino fits. */
 export interface EventLogger {
@@ -45,6 +44,7 @@ export interface LanePort {
   /** The metadata that opens the stream; undefined as long as this node has no cluster. */
   greeting(peer: Peer, lane: Lane): Metadata | undefined;
   openChannel(address: NonNullable<ReturnType<typeof parseAddress>>): HeldChannel;
+  encode(message: Message): Buffer;
   /** The stream was up and broke. */
   onBroken(peer: Peer): void;
 }
@@ -88,7 +88,7 @@ export class PeerLane {
     if (open?.upSinceMs === undefined || !open.call.writable) return false;
     const { queueBytesMax, messageBytesMax } = this.#port.limits;
     if (open.queuedBytes >= queueBytesMax) return false;
-    const wire = encodeMessage(message);
+    const wire = this.#port.encode(message);
     if (wire.length > messageBytesMax) {
       const fields = { peerId: this.#peer.id, type: message.type, bytes: wire.length };
       this.#port.logger.warn({ ...fields, messageBytesMax }, "peer-message-too-large");

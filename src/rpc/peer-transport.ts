@@ -36,7 +36,7 @@ import type { Handshake, Lane, Refusal } from "./peer-handshake.js";
 import { handshakeMetadata, isRefusal, lanes, readHandshake } from "./peer-handshake.js";
 import type { EventLogger, LaneLimits, LanePort } from "./peer-lane.js";
 import { PeerLane } from "./peer-lane.js";
-import { decodeMessage } from "./raft-codec.js";
+import { MessageEncoder, decodeMessage } from "./raft-codec.js";
 import { readSnapshot } from "./snapshot-stream.js";
 
 type InboundCall = ServerDuplexStream<Buffer, ExchangeResponse>;
@@ -104,7 +104,9 @@ export class PeerTransport implements Transport {
     this.#options = { ...peerTransportDefaults, ...parts.options };
     const { queueBytesMax, messageBytesMax } = this.#options;
     assert(queueBytesMax >= messageBytesMax, "the largest message fits the queue to a peer");
+    const encoder = new MessageEncoder();
     this.#port = {
+      encode: (message) => encoder.encode(message),
       clock: parts.clock,
       random: parts.random,
       logger: parts.logger,

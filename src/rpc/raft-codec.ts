@@ -16,7 +16,7 @@
  */
 import { assert, assertNever, assertSafe } from "../common/assert.js";
 import { ProglogError } from "../common/errors.js";
-import type { Entry, Message, NodeId } from "../raft/message.js";
+import type { AppendRequest, Entry, Message, NodeId } from "../raft/message.js";
 import { decodeEntries, encodeEntries } from "../replica/entry-frame.js";
 
 /** The two ends of a stream, as its handshake proved them. */
@@ -90,6 +90,40 @@ export function encodeMessage(message: Message): Buffer {
   }
   assert(position === bytes, "an encoded message is as long as computed");
   return target;
+}
+
+/**
+ * Encodes messages, and one append for all peers only once.
+ *
+ * A leader sends the same entries to each follower in the same turn, and who it is for is not on
+ * the wire: encoding them again would cost a copy of every record for every follower.
+ */
+export class MessageEncoder {
+  #last: { readonly request: AppendRequest; readonly wire: Buffer } | undefined;
+
+  encode(message: Message): Buffer {
+    if (message.type !== "appendRequest" || message.entries.length === 0) {
+      return encodeMessage(message);
+    }
+    if (this.#last !== undefined && isSameAppend(this.#last.request, message)) {
+      return this.#last.wire;
+    }
+    const wire = encodeMessage(message);
+    this.#last = { request: message, wire };
+    return wire;
+  }
+}
+
+function isSameAppend(one: AppendRequest, other: AppendRequest): boolean {
+  return (
+    one.term === other.term &&
+    one.prevIndex === other.prevIndex &&
+    one.prevTerm === other.prevTerm &&
+    one.commitIndex === other.commitIndex &&
+    one.round === other.round &&
+    one.entries.length === other.entries.length &&
+    one.entries.every((entry, ordinal) => entry === other.entries[ordinal])
+  );
 }
 
 /** The varint fields of a message, from field 1; a boolean is 0 or 1. */

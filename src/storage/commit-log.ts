@@ -321,12 +321,12 @@ export class CommitLog {
    */
   #mayWait(): boolean {
     const isUrgent = this.#syncWaiters.length > 0 || this.#isClosed;
-    if (isUrgent || this.#isDue || this.#unwrittenBytes >= this.#options.writeBytesMin) return false;
+    if (isUrgent || this.#isDue || this.#unwrittenBytes >= this.#options.writeBytesMin)
+      return false;
     this.#delay ??= this.#clock.setTimer(this.#options.writeDelayMs, () => {
       this.#delay = undefined;
       this.#isDue = true;
       this.#pump();
-      this.#isDue = false;
     });
     return true;
   }
@@ -343,6 +343,7 @@ export class CommitLog {
       group.push(write);
       bytes += write.bytes;
     }
+    this.#isDue = false;
     const buffers = group.flatMap((write) => write.buffers);
     const isSmall = bytes / buffers.length < 4096;
     const parts = isSmall && buffers.length > 4 ? [Buffer.concat(buffers, bytes)] : buffers;
@@ -509,7 +510,7 @@ export class CommitLog {
     );
     if (oldest === undefined || oldest === segment) return;
     this.#openOrder.splice(this.#openOrder.indexOf(oldest), 1);
-    void oldest.close();
+    oldest.release();
   }
 
   /** First offset whose record is not older than a time; the end if there is none. */

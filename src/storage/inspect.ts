@@ -289,7 +289,7 @@ function checkFit(
 ): void {
   const { identity, checkpoint, raft } = found;
   if (raft === undefined) return;
-  const isBare = raft.files.length === 0 && raft.unused === undefined;
+  const isBare = raft.files.length === 0 && raft.unused.length === 0;
   if (identity?.hasLog === true && isBare) {
     report.fault(raftDirectory, 0, "the files of the Raft log are missing");
   }

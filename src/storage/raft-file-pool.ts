@@ -39,6 +39,7 @@ export class RaftFilePool {
   readonly #options: PoolOptions;
   #isFull = false;
   #isClosed = false;
+  #giveUp: () => void = () => undefined;
 
   constructor(disk: Disk, clock: Clock, random: Random, options: PoolOptions) {
     this.#disk = disk;
@@ -52,9 +53,10 @@ export class RaftFilePool {
     return this.#isFull;
   }
 
-  /** Gives up a wait for room. */
+  /** Waits for room no more; what is being made ready with room is finished. */
   close(): void {
     this.#isClosed = true;
+    this.#giveUp();
   }
 
   /** Throws away what a crash left half-made. */
@@ -72,36 +74,45 @@ export class RaftFilePool {
   /**
    * Makes the file with this sequence ready.
    *
-   * @param takeCovered A file that is no longer needed, if there is one; asked once.
-   * @returns undefined if the pool was closed meanwhile.
+   * @param takeCovered A file that is no longer needed, if there is one.
+   * @returns undefined if the pool was closed while it waited for room.
    */
   async prepare(
     sequence: number,
     bytesMin: number,
     takeCovered: () => LogFile | undefined,
   ): Promise<LogFile | undefined> {
-    const covered = takeCovered();
-    const bytes = covered?.bytes ?? Math.max(this.#options.fileBytes, bytesMin);
-    if (covered !== undefined) {
-      await covered.file.close();
-      await this.#disk.rename(covered.path, this.#draft);
-      // Before its old header goes, its old name must be gone for good.
-      await this.#disk.syncDirectory(this.#options.directory);
-    }
-    while (!this.#isClosed) {
+    let bytes: number | undefined;
+    for (;;) {
+      // Asked at each try: a checkpoint that comes while the disk is full helps.
+      bytes ??= await this.#draftCovered(takeCovered());
       try {
-        const file = await this.#make(sequence, bytes, covered !== undefined);
+        const isReused = bytes !== undefined;
+        const bytesNew = Math.max(this.#options.fileBytes, bytesMin);
+        const file = await this.#make(sequence, bytes ?? bytesNew, isReused);
         this.#isFull = false;
         return file;
       } catch (error) {
         if (!(error instanceof DiskError) || error.fault !== "full") throw error;
       }
       this.#isFull = true;
+      if (this.#isClosed) return undefined;
       await new Promise<void>((resolve) => {
+        this.#giveUp = resolve;
         this.#clock.setTimer(this.#options.fullRetryMs, resolve);
       });
+      if (this.#isClosed) return undefined;
     }
-    return undefined;
+  }
+
+  /** Makes a draft of a file that is no longer needed. @returns Its size. */
+  async #draftCovered(covered: LogFile | undefined): Promise<number | undefined> {
+    if (covered === undefined) return undefined;
+    await covered.file.close();
+    await this.#disk.rename(covered.path, this.#draft);
+    // Before its old header goes, its old name must be gone for good.
+    await this.#disk.syncDirectory(this.#options.directory);
+    return covered.bytes;
   }
 
   async #make(sequence: number, bytes: number, isReused: boolean): Promise<LogFile> {

@@ -41,8 +41,8 @@ export interface FoundFile {
 export interface FoundLog {
   /** In use, oldest first; the last one is the active file. */
   readonly files: FoundFile[];
-  /** The prepared file after the active one, if it holds nothing yet. */
-  unused: { readonly sequence: number; readonly path: string } | undefined;
+  /** Files after the active one that hold nothing yet, oldest first. */
+  readonly unused: { readonly sequence: number; readonly path: string }[];
   hardState: StoredHardState;
   readonly places: EntryPlaces;
   /** Configuration entries that are held, oldest first: index and the frame's body. */
@@ -57,7 +57,7 @@ export interface FoundLog {
 export async function findRaftLog(disk: Disk, directory: string): Promise<FoundLog> {
   const found: FoundLog = {
     files: [],
-    unused: undefined,
+    unused: [],
     hardState: { term: 0, vote: "" },
     places: new EntryPlaces(),
     configurations: [],
@@ -70,15 +70,19 @@ export async function findRaftLog(disk: Disk, directory: string): Promise<FoundL
   let previous: { readonly path: string; readonly scanned: ScannedFile } | undefined;
   for (const [ordinal, sequence] of sequences.entries()) {
     const path = `${directory}/${raftFileName(sequence)}`;
-    checkOrder(path, sequence, sequences[ordinal - 1], found);
+    checkOrder(path, sequence, sequences[ordinal - 1]);
     const bytes = await readWholeFile(disk, path);
     const { salt } = readRaftFileHeader(path, bytes, sequence);
     const scanned = scanRaftFile(path, bytes, salt);
     const first = scanned.frames[0]?.header;
     if (first === undefined) {
       checkEnd(path, scanned, undefined);
-      found.unused = { sequence, path };
+      found.unused.push({ sequence, path });
       continue;
+    }
+    const [empty] = found.unused;
+    if (empty !== undefined) {
+      throw new DamageError(path, 0, `the file before it, ${empty.path}, is empty`);
     }
     if (first.kind !== frameKinds.hardState) {
       throw new DamageError(path, raftFileHeaderBytes, "the file does not start with a hard state");
@@ -99,17 +103,10 @@ function judgeActive(found: FoundLog, path: string, scanned: ScannedFile): void 
   if (scanned.hasRemains) found.tornBytes = (found.files.at(-1)?.bytes ?? 0) - scanned.end;
 }
 
-/** Files follow each other without a gap: none may be missing, nor empty but the last (R-D8). */
-function checkOrder(
-  path: string,
-  sequence: number,
-  before: number | undefined,
-  found: FoundLog,
-): void {
-  const isNext = before === undefined || sequence === before + 1;
-  if (isNext && found.unused === undefined) return;
-  const missing = found.unused?.path ?? raftFileName((before ?? 0) + 1);
-  throw new DamageError(path, 0, `the file before it, ${missing}, is missing or empty`);
+/** Files follow each other without a gap: none may be missing (rule R-D8). */
+function checkOrder(path: string, sequence: number, before: number | undefined): void {
+  if (before === undefined || sequence === before + 1) return;
+  throw new DamageError(path, 0, `the file before it, ${raftFileName(before + 1)}, is missing`);
 }
 
 function replay(found: FoundLog, path: string, bytes: Buffer, scanned: ScannedFile): void {

@@ -128,7 +128,7 @@ export class RaftLog {
     await disk.makeDirectory(options.directory);
     await disk.syncDirectory("");
     const found = await findRaftLog(disk, options.directory);
-    if (options.mustExist && found.files.length === 0 && found.unused === undefined) {
+    if (options.mustExist && found.files.length === 0 && found.unused.length === 0) {
       throw new DamageError(options.directory, 0, "the files of the Raft log are missing");
     }
     const log = new RaftLog(ports, options, onFailed, found);
@@ -173,13 +173,16 @@ export class RaftLog {
     for (const { path, end: _end, ...rest } of found.files) {
       this.#files.push({ ...rest, path, file: await this.#disk.open(path) });
     }
-    // It may hold the torn first write of its life; its next life gets another salt.
-    if (found.unused !== undefined) await this.#disk.remove(found.unused.path);
-    await this.#disk.syncDirectory(this.#options.directory);
+    // They may hold the torn first write of their lives. The newest goes first: no gap may show.
+    for (const { path } of [...found.unused].reverse()) {
+      await this.#disk.remove(path);
+      await this.#disk.syncDirectory(this.#options.directory);
+    }
     const active = this.#files.at(-1);
     if (active === undefined) {
-      await this.#prepareNext(found.unused?.sequence ?? 1, 0);
+      await this.#prepareNext(found.unused[0]?.sequence ?? 1, 0);
       this.#activateNext();
+      this.#pump();
       return;
     }
     // What a crash left beyond the end must never be chained to what is written next.
@@ -299,7 +302,10 @@ export class RaftLog {
       return;
     }
     this.#isWriting = true;
-    const prepared = this.#preparing ?? this.#prepareNext(this.#nextSequence(), needed);
+    const isReady = this.#next !== undefined;
+    const prepared =
+      this.#preparing ??
+      (isReady ? Promise.resolve() : this.#prepareNext(this.#nextSequence(), needed));
     prepared
       .then(async () => {
         // A file of the usual size is too small for a frame of unusual size.
@@ -339,7 +345,14 @@ export class RaftLog {
   }
 
   async #prepareNext(sequence: number, bytesMin: number): Promise<void> {
-    this.#next = await this.#pool.prepare(sequence, bytesMin, () => this.#takeCovered(bytesMin));
+    // One file goes at a time, oldest first: two at once could leave a gap behind a crash.
+    const trimmed = this.#trimming;
+    const preparing = trimmed.then(async () =>
+      this.#pool.prepare(sequence, bytesMin, () => this.#takeCovered(bytesMin)),
+    );
+    this.#trimming = preparing.then(() => undefined);
+    this.#trimming.catch(() => undefined);
+    this.#next = await preparing;
     this.#preparing = undefined;
   }
 

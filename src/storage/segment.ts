@@ -5,6 +5,7 @@
  * Frames hold nothing that differs from node to node, so sealed segments are the same bytes on
  * every node and can be compared by checksum and copied as they are.
  */
+import { assert } from "../common/assert.js";
 import { DamageError } from "./damage.js";
 import type { Disk, DiskFile } from "./disk.js";
 import { readWholeFile, replaceFile } from "./disk.js";
@@ -108,20 +109,37 @@ export class Segment {
 
   async file(): Promise<DiskFile> {
     if (this.#file !== undefined) return this.#file;
-    this.#opening ??= this.#disk.open(this.path).finally(() => {
+    this.#opening ??= this.#open();
+    return this.#opening;
+  }
+
+  async #open(): Promise<DiskFile> {
+    try {
+      const file = await this.#disk.open(this.path);
+      this.#file = file;
+      return file;
+    } finally {
       this.#opening = undefined;
-    });
-    this.#file = await this.#opening;
-    return this.#file;
+    }
   }
 
   /** True while frames are read from it: its file must stay open. */
   get isBeingRead(): boolean {
-    return this.#readerCount > 0;
+    return this.#readerCount > 0 || this.#opening !== undefined;
+  }
+
+  /** Gives the file of a sealed segment back at once; nobody reads it, and it opens again. */
+  release(): void {
+    assert(this.isSealed && !this.isBeingRead, "only an idle sealed segment is released");
+    const file = this.#file;
+    this.#file = undefined;
+    this.#index = undefined;
+    void file?.close();
   }
 
   async close(): Promise<void> {
     if (this.isSealed) this.#index = undefined;
+    await this.#opening?.catch(() => undefined);
     const file = this.#file;
     this.#file = undefined;
     await file?.close();
@@ -174,8 +192,16 @@ export class Segment {
 
   /** Position of the last indexed frame whose timestamp is before the time. */
   async positionBefore(timestampMs: number): Promise<number> {
+    this.#readerCount += 1;
+    try {
+      return await this.#positionBefore(await this.file(), timestampMs);
+    } finally {
+      this.#readerCount -= 1;
+    }
+  }
+
+  async #positionBefore(file: DiskFile, timestampMs: number): Promise<number> {
     const index = await this.#usableIndex();
-    const file = await this.file();
     let low = 0;
     let high = index.countBelow(this.writtenBytes);
     while (low < high) {
@@ -222,7 +248,7 @@ export class Segment {
       }
       chunk = await file.read(position, Math.min(wanted, this.writtenBytes - position));
       chunkPosition = position;
-      if (chunk.length === 0) {
+      if (chunk.length < Math.min(wanted, this.writtenBytes - position)) {
         throw new DamageError(this.path, position, "the file is shorter than what was written");
       }
     }

@@ -5,7 +5,7 @@ import { ProglogError } from "../../src/common/errors.js";
 import { ExchangeRequest } from "../../src/gen/raft/v1/raft.js";
 import type { Entry, Message } from "../../src/raft/message.js";
 import { encodeEntries, frameOf } from "../../src/replica/entry-frame.js";
-import { decodeMessage, encodeMessage } from "../../src/rpc/raft-codec.js";
+import { MessageEncoder, decodeMessage, encodeMessage } from "../../src/rpc/raft-codec.js";
 import { controlFrame, frameKinds } from "../../src/storage/frame.js";
 
 const ends = { from: "a", to: "b" };
@@ -316,4 +316,27 @@ test("entries are views of what arrived, not copies", () => {
   if (received.type !== "appendRequest") throw new Error("an append request arrives");
   expect(received.entries[0]?.data.buffer).toBe(wire.buffer);
   expect(received.entries[0]?.data.equals(frameOf(received.entries[0]))).toBe(true);
+});
+
+test("one append is encoded once for all peers, and anew when anything in it differs", () => {
+  const encoder = new MessageEncoder();
+  const entries = [{ index: 1, term: 1, kind: "noop", data: Buffer.alloc(0) }] as const;
+  const append = {
+    type: "appendRequest",
+    from: "a",
+    to: "b",
+    term: 1,
+    prevIndex: 0,
+    prevTerm: 0,
+    entries,
+    commitIndex: 0,
+    round: 0,
+  } as const;
+  const first = encoder.encode(append);
+  expect(encoder.encode({ ...append, to: "c", entries: [...entries] })).toBe(first);
+  expect(first).toEqual(encodeMessage(append));
+  for (const other of [{ term: 2 }, { commitIndex: 1 }, { round: 3 }, { prevTerm: 1 }]) {
+    const request = { ...append, ...other };
+    expect(encoder.encode(request)).toEqual(encodeMessage(request));
+  }
 });

@@ -192,6 +192,8 @@ describe("damage", () => {
     }
     await append(log, { hardState: { term: 2, vote: "node-b" }, frames: [] });
     await append(log, { frames: [entry(101, 2)] });
+    // The next file is prepared behind the appends; without it, a lost last file leaves no trace.
+    await settled();
     if (isClosed) await log.close();
     return disk.crash("lose-unsynced");
   }

@@ -9,13 +9,8 @@ import { DamageError } from "../../src/storage/damage.js";
 import type { Disk } from "../../src/storage/disk.js";
 import { NodeDisk } from "../../src/storage/node-disk.js";
 import { frameKinds } from "../../src/storage/frame.js";
-import {
-  raftFileHeaderBytes,
-  raftFileName,
-  readRaftFileHeader,
-  scanRaftFile,
-} from "../../src/storage/raft-file.js";
-import type { ScannedFrame } from "../../src/storage/raft-file.js";
+import { raftFileName, readRaftFileHeader, scanRaftFile } from "../../src/storage/raft-file.js";
+import type { ScannedFile, ScannedFrame } from "../../src/storage/raft-file.js";
 import type { RaftLogAppend } from "../../src/storage/raft-log.js";
 import type { DiskCall } from "../../src/testing/simulated-disk.js";
 import {
@@ -40,9 +35,13 @@ async function withDirectory(run: (disk: Disk) => Promise<void>): Promise<void> 
   }
 }
 
-function framesIn(bytes: Buffer, sequence: number): readonly ScannedFrame[] {
+function scannedFile(bytes: Buffer, sequence: number): ScannedFile {
   const { salt } = readRaftFileHeader("", bytes, sequence);
-  return scanRaftFile("", bytes, salt).frames;
+  return scanRaftFile("", bytes, salt);
+}
+
+function framesIn(bytes: Buffer, sequence: number): readonly ScannedFrame[] {
+  return scannedFile(bytes, sequence).frames;
 }
 
 /** What a log and its reopened self must agree on. */
@@ -298,9 +297,11 @@ describe("a Raft log", () => {
     const again = await openLog(after);
     expect(await contents(again.log)).toEqual(before);
     expect(again.tornBytes).toBe(0);
-    const active = (await files(after)).at(-2) ?? "";
+    const { places } = again.log;
+    const active = raftFileName(places.at(places.lastIndex)?.sequence ?? 0);
     const bytes = after.snapshotBytes(`raft/${active}`) ?? Buffer.alloc(0);
-    expect(bytes.subarray(raftFileHeaderBytes).includes("entry ")).toBe(true);
+    const { end } = scannedFile(bytes, places.at(places.lastIndex)?.sequence ?? 0);
+    expect(bytes.subarray(end).includes("entry ")).toBe(true);
     await again.log.close();
   });
 
