@@ -61,12 +61,13 @@ async function filled(disk: Disk, batches = 60): Promise<CommitLogState> {
 }
 
 async function put(disk: Disk, path: string, bytes: Buffer): Promise<void> {
-  if ((await disk.list("log")).includes(path.slice(4))) await disk.remove(path);
+  const [directory = "", name = ""] = path.split("/");
+  if ((await disk.list(directory)).includes(name)) await disk.remove(path);
   const file = await disk.create(path);
   await writeAll(file, 0, bytes);
   await syncFile(file);
   await file.close();
-  await disk.syncDirectory("log");
+  await disk.syncDirectory(directory);
 }
 
 const disks: [string, (run: (disk: Disk) => Promise<void>) => Promise<void>][] = [
@@ -315,6 +316,49 @@ describe("a commit log", () => {
         await log.sync();
         expect(await readAll(log, 0)).toBe(checkpoint.endOffset + 5);
         await log.close();
+      }
+    }
+  });
+
+  test("holds the old state or the new after a power cut at any call of an install", async () => {
+    const source = quickDisk();
+    const donor = await openCommitLog(source);
+    for (let batch = 0; batch < 120; batch += 1) add(donor.log, 4);
+    const snapshot = donor.log.state();
+    await donor.log.close();
+    for (const mode of ["lose-unsynced", "keep-some", "tear"] as const) {
+      let isDone = false;
+      for (let ordinal = 0; !isDone; ordinal += 1) {
+        const disk = unevenDisk(ordinal);
+        const { log } = await openCommitLog(disk);
+        for (let batch = 0; batch < 50; batch += 1) add(log, 4);
+        const own = log.state();
+        await log.sync();
+        const held = new Set(own.segments.slice(0, -1).map(({ baseOffset }) => baseOffset));
+        const missing = snapshot.segments.map(({ baseOffset }) => baseOffset);
+        const fetched = new Set(missing.filter((baseOffset) => !held.has(baseOffset)));
+        await disk.makeDirectory("incoming");
+        for (const baseOffset of fetched) {
+          const name = storeName(baseOffset);
+          await put(disk, `incoming/${name}`, await readWholeFile(source, `log/${name}`));
+        }
+        await disk.syncDirectory("incoming");
+        await disk.syncDirectory("");
+        const start = disk.callCount;
+        disk.onCall = (call) => ({ hangs: call.ordinal >= start + ordinal });
+        void log.install(snapshot, "incoming", fetched).then(() => {
+          isDone = true;
+        });
+        await settled(3);
+        disk.onCall = undefined;
+        if (isDone) expect(await readAll(log, 0)).toBe(snapshot.endOffset);
+        const after = disk.crash(mode);
+        for (const state of isDone ? [snapshot, own] : [own]) {
+          const again = await openCommitLog(after.fork(), state, uncached);
+          expect(await readAll(again.log, 0)).toBe(state.endOffset);
+          expect(again.log.state()).toEqual(state);
+          await again.log.close();
+        }
       }
     }
   });
