@@ -1,5 +1,7 @@
 /**
  * Addresses of this node: free ports, what to tell others, and what a name stands for.
+ *
+ * It asks the host and its resolver anew each time: names and interfaces change under a node.
  */
 import { lookup } from "node:dns/promises";
 import { createServer } from "node:net";

@@ -1,5 +1,7 @@
 /**
  * The data directory of a node: opened, locked, and bound to one identity and one cluster.
+ *
+ * Invariant: once bound to a cluster, or known to hold a log, it stays so.
  */
 import { join } from "node:path";
 
@@ -70,7 +72,7 @@ export class NodeDirectory {
     this.#identity = identity;
   }
 
-  /** Lets go of the lock. The replica has closed the checkpoints, unless a start failed half-way. */
+  /** Lets go of the lock. The replica has closed the checkpoints, unless a start failed. */
   async close(): Promise<void> {
     await this.checkpoints.close();
     await this.#lock.release();

@@ -219,7 +219,8 @@ class Node implements RunningNode {
     this.#undo.push(async () => replica.close());
     const isOurs = replica.clusterId === "" || [null, replica.clusterId].includes(clusterId);
     if (!isOurs) {
-      const what = `the identity is of cluster ${String(clusterId)}, the log of ${replica.clusterId}`;
+      const ids = `${String(clusterId)}, the log of ${replica.clusterId}`;
+      const what = `the identity is of cluster ${ids}`;
       throw new DamageError("identity.json", 0, what);
     }
     await directory.noteLog();
@@ -340,7 +341,8 @@ class Node implements RunningNode {
       await listen();
     } catch (error) {
       const where = formatAddress(address);
-      const detail = `${where} can't be listened on: it is in use, or not this host's; choose another ${flag}.`;
+      const why = "it is in use, or not this host's";
+      const detail = `${where} can't be listened on: ${why}; choose another ${flag}.`;
       throw new StartError(detail, { cause: error });
     }
   }
@@ -418,7 +420,7 @@ class Node implements RunningNode {
     run();
   }
 
-  /** A leader that stops lets another one take over first: clients wait milliseconds, not a timeout. */
+  /** A leader that stops lets another take over first: clients wait milliseconds, no timeout. */
   async #handOver(replica: Replica): Promise<void> {
     const { role, configuration } = replica.status();
     if (role !== "leader" || configuration.voters.length < 2) return;

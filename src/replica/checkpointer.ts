@@ -54,7 +54,7 @@ export class Checkpointer {
         this.#running = undefined;
       },
       (error: unknown) => {
-        // The log's own failure has stopped the node already; the store's leaves the old one in force.
+        // The log's own failure has stopped the node; the store's leaves the old one in force.
         this.#running = undefined;
         this.#parts.logger.error({ error: (error as Error).message }, "checkpoint-failed");
       },

@@ -49,18 +49,11 @@ const foundingCount = 2;
 /** @throws DamageError, DiskError */
 export async function openReplica(parts: OpenReplicaParts): Promise<Replica> {
   const { disk, clock, random, nodeId } = parts;
-  let replica: Replica | undefined;
-  let early: Error | undefined;
-  let reject: (error: Error) => void = () => undefined;
-  const failing = new Promise<never>((_resolve, rejectNow) => {
-    reject = rejectNow;
+  let onFailed: (error: Error) => void = () => undefined;
+  const failing = new Promise<never>((_resolve, reject) => {
+    onFailed = reject;
   });
   failing.catch(() => undefined);
-  const onFailed = (error: Error): void => {
-    early = error;
-    reject(error);
-    replica?.ioFailed(error);
-  };
   const checkpoint = (await parts.checkpoints.load()) ?? emptyCheckpoint;
   const opened = await RaftLog.open({ disk, clock, random }, parts.raftLogOptions, onFailed);
   const image = await Promise.race([fitLog(opened, checkpoint), failing]);
@@ -95,8 +88,10 @@ export async function openReplica(parts: OpenReplicaParts): Promise<Replica> {
   );
   const machine = new StateMachine(commitLog, checkpoint);
   if (opened.tornBytes > 0) parts.logger.warn({ bytes: opened.tornBytes }, "torn-tail-zeroed");
-  replica = new Replica({ ...parts, raft, raftLog: opened.log, commitLog, machine });
-  if (early !== undefined) replica.ioFailed(early);
+  const replica = new Replica({ ...parts, raft, raftLog: opened.log, commitLog, machine });
+  failing.catch((error: unknown) => {
+    replica.ioFailed(error as Error);
+  });
   return replica;
 }
 

@@ -109,7 +109,7 @@ export class Reads {
 export function cannotConfirm(): ProglogError {
   return new ProglogError(
     "cannot-confirm",
-    "The end of the log cannot be confirmed without a leader; retry, or ask with consistency=local.",
+    "The log's end cannot be confirmed without a leader; retry, or ask with consistency=local.",
     { retryAfterMs: 1000 },
   );
 }

@@ -152,7 +152,8 @@ export class Cluster implements ClusterService {
     const ours = this.#parts.clusterId();
     if (ours === null) throw noLeaderError(this.#parts.replica);
     if (theirs === null || theirs === ours) return ours;
-    const detail = `${member.name} belongs to cluster ${theirs}, this is cluster ${ours}; clusters never merge. Start it with an empty data directory.`;
+    const ids = `${member.name} belongs to cluster ${theirs}, this is cluster ${ours}`;
+    const detail = `${ids}; clusters never merge. Start it with an empty data directory.`;
     throw new ProglogError("wrong-cluster", detail, { fields: { clusterId: ours } });
   }
 
@@ -166,7 +167,9 @@ export class Cluster implements ClusterService {
     const identity = await this.#identifyAt(member.rpcAddr);
     this.#ownCluster(identity);
     if (identity.member.id === member.id) return;
-    const detail = `At ${member.rpcAddr} answers ${identity.member.name} (${identity.member.id}), not ${member.name} (${member.id}); check --advertise-rpc-addr.`;
+    const found = `${identity.member.name} (${identity.member.id})`;
+    const wanted = `${member.name} (${member.id})`;
+    const detail = `At ${member.rpcAddr} answers ${found}, not ${wanted}; check --advertise-rpc-addr.`;
     throw new ProglogError("member-unreachable", detail, { retryable: false });
   }
 
@@ -174,7 +177,8 @@ export class Cluster implements ClusterService {
     try {
       return await this.#parts.peers.identify(rpcAddr);
     } catch (error) {
-      const detail = `No node answers at ${rpcAddr}; check that it runs and can be reached from the leader.`;
+      const remedy = "check that it runs and can be reached from the leader";
+      const detail = `No node answers at ${rpcAddr}; ${remedy}.`;
       throw new ProglogError("member-unreachable", detail, { cause: error });
     }
   }

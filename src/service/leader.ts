@@ -1,5 +1,7 @@
 /**
  * Who leads, as this node knows it, and what to tell a client when nobody does.
+ *
+ * A hint may be stale: whoever follows it is told again by the node that it names.
  */
 import type { LeaderHint } from "../common/errors.js";
 import { ProglogError } from "../common/errors.js";

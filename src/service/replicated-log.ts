@@ -94,7 +94,8 @@ export class ReplicatedLog implements LogService {
   #check({ records, expectedOffset, timeoutMs }: AppendRequest): number {
     const { appendBytesMax, recordBytesMax } = this.#options;
     if (records.length > appendBytesMax) {
-      const detail = `The append has ${String(records.length)} bytes; the limit is ${String(appendBytesMax)}.`;
+      const limit = String(appendBytesMax);
+      const detail = `The append has ${String(records.length)} bytes; the limit is ${limit}.`;
       throw new ProglogError("record-too-large", detail, { fields: { bytesMax: appendBytesMax } });
     }
     const count = countRecords(records, recordBytesMax + framingBytesMax);
@@ -138,7 +139,8 @@ export class ReplicatedLog implements LogService {
   #checkStart(offset: number): void {
     const { startOffset } = this.#replica.commitLog;
     if (offset >= startOffset) return;
-    const detail = `The log starts at offset ${String(startOffset)}; ${String(offset)} has been trimmed.`;
+    const start = `The log starts at offset ${String(startOffset)}`;
+    const detail = `${start}; ${String(offset)} has been trimmed.`;
     throw new ProglogError("offset-trimmed", detail, { fields: { startOffset } });
   }
 
@@ -280,6 +282,7 @@ function invalid(detail: string): ProglogError {
 }
 
 function outOfRange(offset: number, endOffset: number): ProglogError {
-  const detail = `There is no record at offset ${String(offset)}; the log ends before ${String(endOffset)}.`;
+  const end = `the log ends before ${String(endOffset)}`;
+  const detail = `There is no record at offset ${String(offset)}; ${end}.`;
   return new ProglogError("offset-out-of-range", detail, { fields: { endOffset } });
 }

@@ -1,5 +1,7 @@
 /**
  * Waits that always end: by what they wait for, by their time, or by their caller's signal.
+ *
+ * Whichever comes first, nothing stays behind: no timer, no listener.
  */
 import type { Clock } from "../common/clock.js";
 

@@ -20,7 +20,7 @@ export interface Identity {
   readonly clusterId: string | null;
   /** True until the first entries of the cluster that this node forms are durable. */
   readonly isFounding: boolean;
-  /** True once there is a Raft log: from then on an empty directory of it is damage, not a start. */
+  /** True once there is a Raft log: from then on an empty one is damage, not a first start. */
   readonly hasLog: boolean;
 }
 

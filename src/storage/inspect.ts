@@ -274,7 +274,8 @@ function summaryOf({ frames }: ScannedFile, bytes: Buffer): string {
   const kinds = [...counts].map(([kind, count]) => `${String(count)} ${kind}`).join(", ");
   const entries = indexMax === 0 ? "" : `, entries ${String(indexMin)} to ${String(indexMax)}`;
   const voted = vote === "" ? "no vote" : `vote for ${vote}`;
-  const terms = `hard states of terms ${String(termMin)} to ${String(termMax)}, ${voted} at the end`;
+  const span = `${String(termMin)} to ${String(termMax)}`;
+  const terms = `hard states of terms ${span}, ${voted} at the end`;
   return `${String(frames.length)} frames (${kinds})${entries}, ${terms}`;
 }
 
