@@ -29,6 +29,7 @@ import { hasQuorum } from "../raft/index.js";
 import type { CheckpointStore } from "../storage/checkpoint.js";
 import type { CommitLog } from "../storage/commit-log.js";
 import type { Disk } from "../storage/disk.js";
+import type { StoredHardState } from "../storage/raft-log-recovery.js";
 import type { RaftLog } from "../storage/raft-log.js";
 import { AddressBook } from "./address-book.js";
 import { Changes } from "./changes.js";
@@ -290,9 +291,18 @@ export class Replica {
       done(new ProglogError("disk-full", "The leader's disk is full; make room, then retry."));
     } else if (this.#proposals.add(append, timeoutMs, done)) {
       this.#parts.clock.defer(() => {
-        const proposals = this.#proposals.take();
-        if (proposals.length > 0) this.#dispatch({ type: "propose", proposals });
+        this.#proposeTaken();
       });
+    }
+  }
+
+  /** Proposes all that came in in one turn. */
+  #proposeTaken(): void {
+    try {
+      const proposals = this.#proposals.take();
+      if (proposals.length > 0) this.#dispatch({ type: "propose", proposals });
+    } catch (error) {
+      this.#fail(error as Error);
     }
   }
 
@@ -426,8 +436,11 @@ export class Replica {
   /** A snapshot takes more than one write: later persists wait until it is in force. */
   #persistInOrder(append: Parameters<RaftLog["append"]>[0], persist: Persist): void {
     const before = this.#installing ?? Promise.resolve();
+    // As of this token: when its turn comes, newer ones may already wait behind it.
+    const { term, vote } = this.#raft.status();
+    const hardState = { term, vote: vote ?? "" };
     const install = before.then(async () => {
-      if (persist.snapshot !== undefined) await this.#installSnapshot(persist.snapshot);
+      if (persist.snapshot !== undefined) await this.#installSnapshot(persist.snapshot, hardState);
       else await this.#appendNow(append);
       this.#persisted(persist.token);
     });
@@ -451,7 +464,10 @@ export class Replica {
   }
 
   /** The hard state first, then commit log and checkpoint, then the Raft log lets go (R-S3). */
-  async #installSnapshot(snapshot: NonNullable<Persist["snapshot"]>): Promise<void> {
+  async #installSnapshot(
+    snapshot: NonNullable<Persist["snapshot"]>,
+    hardState: StoredHardState,
+  ): Promise<void> {
     const fetched = this.#fetched;
     this.#fetched = undefined;
     if (fetched?.index !== snapshot.index) {
@@ -459,8 +475,7 @@ export class Replica {
     }
     // Through the log's queue in any case: what was persisted before must be durable before this
     // token is, and the checkpoint must not name a term that the hard state does not.
-    const { term, vote } = this.#raft.status();
-    await this.#appendNow({ hardState: { term, vote: vote ?? "" }, frames: [] });
+    await this.#appendNow({ hardState, frames: [] });
     await this.#checkpointer.pause();
     this.#machine = await fetched.install();
     this.#checkpointer.resume();

@@ -55,7 +55,7 @@ export interface ListPage {
   readonly records: readonly LogRecord[];
   /** First offset of the log. */
   readonly startOffset: number;
-  /** Offset after the last committed record, as confirmed. */
+  /** Offset after the last committed record here; confirmed if the page reaches it. */
   readonly endOffset: number;
   /** Offset to ask for next. */
   readonly next: number;

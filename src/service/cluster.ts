@@ -169,7 +169,8 @@ export class Cluster implements ClusterService {
     if (identity.member.id === member.id) return;
     const found = `${identity.member.name} (${identity.member.id})`;
     const wanted = `${member.name} (${member.id})`;
-    const detail = `At ${member.rpcAddr} answers ${found}, not ${wanted}; check --advertise-rpc-addr.`;
+    const who = `At ${member.rpcAddr} answers ${found}, not ${wanted}`;
+    const detail = `${who}; check --advertise-rpc-addr.`;
     throw new ProglogError("member-unreachable", detail, { retryable: false });
   }
 

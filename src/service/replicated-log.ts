@@ -164,9 +164,11 @@ export class ReplicatedLog implements LogService {
 
   /** Waits until this node holds all that was acknowledged before the call. */
   async #confirm(signal: AbortSignal | undefined): Promise<void> {
-    const timeoutMs = this.#options.requestTimeoutMs;
-    const end = await waitFor(this.#clock, this.#replica.confirm(), { timeoutMs, signal });
-    if (end === "done") return;
+    if (signal?.aborted !== true) {
+      const timeoutMs = this.#options.requestTimeoutMs;
+      const end = await waitFor(this.#clock, this.#replica.confirm(), { timeoutMs, signal });
+      if (end === "done") return;
+    }
     throw new ProglogError("cannot-confirm", "The leader did not confirm the log's end in time.");
   }
 
@@ -223,7 +225,14 @@ export class ReplicatedLog implements LogService {
   async *stream(request: StreamRequest): AsyncGenerator<RecordBatch, void, undefined> {
     const { follow, signal } = request;
     const isConfirmed = request.consistency !== "local";
-    if (isConfirmed && (!follow || isFromEnd(request.from))) await this.#confirm(signal);
+    if (isConfirmed && (!follow || isFromEnd(request.from))) {
+      try {
+        await this.#confirm(signal);
+      } catch (error) {
+        if (signal?.aborted === true) return;
+        throw error;
+      }
+    }
     const endOffset = follow ? Infinity : this.#end;
     let offset = await this.#startOf(request.from);
     this.#checkStart(offset);

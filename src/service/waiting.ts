@@ -54,6 +54,8 @@ export async function waitFor(
   promise: Promise<void>,
   limits: WaitLimits,
 ): Promise<WaitEnd> {
+  // However the wait ends, a later failure of the promise is nobody's.
+  promise.catch(() => undefined);
   let failure: unknown;
   let hasFailed = false;
   const end = await waitForCall(

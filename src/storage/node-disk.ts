@@ -188,6 +188,8 @@ class NodeDiskFile implements DiskFile {
   readonly path: string;
   readonly #descriptor: number;
   readonly #turns: ReadTurns;
+  /** The file has at least this size. */
+  #bytesKnown = 0;
   #inFlightCount = 0;
   #closing: Promise<void> | undefined;
   #whenIdle: (() => void) | undefined;
@@ -222,12 +224,15 @@ class NodeDiskFile implements DiskFile {
   /**
    * Small writes go to the page cache at once: that takes microseconds, and the way through the
    * pool and back takes many times that. What is durable is decided by `sync`, which never blocks.
+   * Only where the file does not grow: growing may wait for the file system's journal, and the
+   * whole node with it.
    *
    * @returns What is still to be written.
    */
   #writeInline(position: number, queue: readonly Buffer[]): readonly Buffer[] | Error {
     const bytes = bytesOf(queue);
     if (bytes === 0 || bytes > inlineBytesMax || queue.length > writevBuffersMax) return queue;
+    if (position + bytes > this.#bytesKnown) return queue;
     try {
       return unwritten(queue, fs.writevSync(this.#descriptor, queue, position));
     } catch (error) {
@@ -268,8 +273,12 @@ class NodeDiskFile implements DiskFile {
   async size(): Promise<number> {
     return await this.#run<number>("size", (resolveSize, reject) => {
       fs.fstat(this.#descriptor, (error, stats) => {
-        if (error !== null) reject(error);
-        else resolveSize(stats.size);
+        if (error !== null) {
+          reject(error);
+          return;
+        }
+        this.#bytesKnown = stats.size;
+        resolveSize(stats.size);
       });
     });
   }
@@ -278,6 +287,7 @@ class NodeDiskFile implements DiskFile {
     assertSafe(bytes, "a size to cut the file to");
     if (this.#syncError !== undefined) throw this.#syncError;
     await this.#run<undefined>("truncate", (resolveCut, reject) => {
+      this.#bytesKnown = Math.min(this.#bytesKnown, bytes);
       fs.ftruncate(this.#descriptor, bytes, (error) => {
         if (error !== null) reject(error);
         else resolveCut(undefined);

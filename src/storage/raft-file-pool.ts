@@ -6,6 +6,7 @@
  * half-made is never taken for a file of the log. A full disk delays it; the wait is told
  * (`isFull`), and another try made every `fullRetryMs`.
  */
+import { assert } from "../common/assert.js";
 import type { Clock } from "../common/clock.js";
 import type { Random } from "../common/random.js";
 import { randomInteger } from "../common/random.js";
@@ -129,7 +130,9 @@ export class RaftFilePool {
     }
     await this.#disk.rename(this.#draft, path);
     await this.#disk.syncDirectory(directory);
-    return { sequence, path, file: await this.#disk.open(path), bytes, salt, lastIndex: 0 };
+    const opened = await this.#disk.open(path);
+    assert((await opened.size()) === bytes, "a file made ready has its size");
+    return { sequence, path, file: opened, bytes, salt, lastIndex: 0 };
   }
 
   async #openDraft(): Promise<DiskFile> {

@@ -171,7 +171,9 @@ export class RaftLog {
   async #openFiles(found: FoundLog): Promise<void> {
     await this.#pool.clean();
     for (const { path, end: _end, ...rest } of found.files) {
-      this.#files.push({ ...rest, path, file: await this.#disk.open(path) });
+      const file = await this.#disk.open(path);
+      assert((await file.size()) === rest.bytes, "a file that was read has not changed");
+      this.#files.push({ ...rest, path, file });
     }
     // They may hold the torn first write of their lives. The newest goes first: no gap may show.
     for (const { path } of [...found.unused].reverse()) {

@@ -246,10 +246,16 @@ export class Segment {
         const what = isNewer ? "was written by a newer version of proglog" : "is damaged";
         throw new DamageError(this.path, position, `a frame ${what}`);
       }
-      chunk = await file.read(position, Math.min(wanted, this.writtenBytes - position));
+      // Taken once: the segment may grow while this reads.
+      const readable = Math.min(wanted, this.writtenBytes - position);
+      chunk = await file.read(position, readable);
       chunkPosition = position;
-      if (chunk.length < Math.min(wanted, this.writtenBytes - position)) {
-        throw new DamageError(this.path, position, "the file is shorter than what was written");
+      if (chunk.length < readable) {
+        throw new DamageError(
+          this.path,
+          position + chunk.length,
+          "the file is shorter than what was written",
+        );
       }
     }
   }
