@@ -9,6 +9,7 @@ import type { NodeOptions } from "../agent/options.js";
 import { sleep } from "../common/clock.js";
 import { createLogger } from "../observability/logger.js";
 import type { ProcessLogger } from "../observability/logger.js";
+import { settleCollector } from "./collector.js";
 import type { StopRequest } from "./stop-request.js";
 import { exitCodes } from "./surroundings.js";
 import type { Surroundings } from "./surroundings.js";
@@ -32,6 +33,7 @@ export async function start(
     surroundings.complain(`The node crashed: ${messageOf(error)}`);
     surroundings.exit(exitCodes.couldNotRun);
   });
+  settleCollector();
   const stop = surroundings.listenForStop();
   const ending = new Ending(options, logger, surroundings, stop);
   const code = await ending.run();

@@ -35,6 +35,8 @@ export interface CommitLogOptions {
   readonly writeBytesMin: number;
   /** How long it waits. */
   readonly writeDelayMs: number;
+  /** Synced in the background whenever so much is not: a checkpoint then waits for little. */
+  readonly syncBytes: number;
   /** Written behind; beyond it `isBehind` asks the state machine to wait. */
   readonly unwrittenBytesMax: number;
   /** How long to wait before a full disk is tried again. */
@@ -49,6 +51,7 @@ export const commitLogDefaults: CommitLogOptions = Object.freeze({
   writeBytesMax: 1024 * 1024,
   writeBytesMin: 256 * 1024,
   writeDelayMs: 10,
+  syncBytes: 8 * 1024 * 1024,
   unwrittenBytesMax: 32 * 1024 * 1024,
   fullRetryMs: 500,
   openFilesMax: 32,
@@ -109,6 +112,9 @@ export class CommitLog {
   #hasFailed = false;
   /** Segments with written bytes that are not synced. */
   readonly #unsynced = new Set<Segment>();
+  #unsyncedBytes = 0;
+  /** A store or an index was created since the directory was synced. */
+  #isDirectoryNew = false;
   #syncWaiters: SyncWaiter[] = [];
   readonly #openOrder: Segment[] = [];
 
@@ -303,7 +309,8 @@ export class CommitLog {
   #pump(): void {
     if (this.#isWriting || this.#hasFailed) return;
     // A sync comes as soon as what it is for is written: a steady stream must not put it off.
-    if ((this.#syncWaiters[0]?.offset ?? Infinity) <= this.#writtenOffset) {
+    const isAskedFor = (this.#syncWaiters[0]?.offset ?? Infinity) <= this.#writtenOffset;
+    if (isAskedFor || this.#unsyncedBytes >= this.#options.syncBytes) {
       this.#syncAll();
       return;
     }
@@ -357,6 +364,7 @@ export class CommitLog {
       this.#queue = this.#queue.slice(group.length);
       this.#unwrittenBytes -= bytes;
       segment.writtenBytes += bytes;
+      this.#unsyncedBytes += bytes;
       this.#unsynced.add(segment);
       for (const { cached } of group) {
         this.#tail.written(cached);
@@ -388,6 +396,7 @@ export class CommitLog {
     const sealed = this.#segments[ordinal - 1];
     const start = async (): Promise<void> => {
       await segment.create();
+      this.#isDirectoryNew = true;
       if (sealed !== undefined) {
         await sealed.saveIndex();
         this.#noteOpen(sealed);
@@ -424,8 +433,12 @@ export class CommitLog {
     this.#syncWaiters = this.#syncWaiters.filter((waiter) => !isMet(waiter));
     const segments = [...this.#unsynced];
     this.#unsynced.clear();
+    this.#unsyncedBytes = 0;
+    const isDirectoryNew = this.#isDirectoryNew;
+    this.#isDirectoryNew = false;
     const syncs = async (): Promise<void> => {
       for (const segment of segments) await syncFile(await segment.file());
+      if (!isDirectoryNew) return;
       await this.#disk.syncDirectory(this.#options.directory);
     };
     syncs().then(

@@ -155,6 +155,7 @@ export async function zero(file: DiskFile, from: number, to: number): Promise<vo
   const zeros = Buffer.alloc(1024 * 1024);
   for (let at = from; at < to; at += zeros.length) {
     await writeAll(file, at, zeros.subarray(0, Math.min(zeros.length, to - at)));
+    // A piece at a time: one large sync would hold up the log's own for tens of milliseconds.
+    await syncFile(file);
   }
-  await syncFile(file);
 }

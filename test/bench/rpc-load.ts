@@ -16,7 +16,7 @@ import { clientChannelOptions } from "../../src/rpc/http2-window.js";
 import type { Load, Meter } from "./load.js";
 
 /** Batches that what is in flight is divided into, unless that makes them too small or large. */
-const windowDefault = 8;
+const windowDefault = 2;
 const batchBytesMax = 256 * 1024;
 /** Id, length of the records and count, with their tags, at their longest. */
 const framingBytesMax = 8 + 6 + 6;
