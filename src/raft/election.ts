@@ -48,10 +48,15 @@ export function tickElection(state: RaftState): void {
   else state.resetElectionTimer();
 }
 
-/** True if the oldest unfinished persist is older than an election timeout (rule R-E9). */
+/**
+ * True if something waits for the disk and nothing has become durable for an election timeout
+ * (rule R-E9). A disk that is behind but works is not stalled: resigning would not make it faster.
+ */
 export function isDiskStalled(state: RaftState): boolean {
   const oldest = state.pendingPersists[0];
-  return oldest !== undefined && state.tickCount - oldest.tick > state.options.electionTicks;
+  if (oldest === undefined) return false;
+  const sinceTick = Math.max(oldest.tick, state.persistedTick);
+  return state.tickCount - sinceTick > state.options.electionTicks;
 }
 
 /** A leader that a quorum has not answered, or whose disk hangs, steps down (rules R-E8, R-E9). */

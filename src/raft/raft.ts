@@ -252,6 +252,7 @@ export class Raft {
       state.durableIndex = Math.max(state.durableIndex, persist.lastIndex);
     }
     state.durableToken = Math.max(state.durableToken, token);
+    state.persistedTick = state.tickCount;
     noteOwnVoteDurable(state);
     this.#afterProgress();
   }

@@ -147,6 +147,8 @@ export class RaftState {
 
   nextToken = 1;
   durableToken = 0;
+  /** Tick at which something last became durable. */
+  persistedTick = 0;
   readonly pendingPersists: PendingPersist[] = [];
   /** Token of the latest persist that holds a hard state. */
   hardStateToken = 0;

@@ -125,7 +125,8 @@ export class ProduceBatchStream {
   #answer(answer: Answer): void {
     if (this.#finish === undefined) return;
     this.#answers.push(answer);
-    if (this.#answers.length === 1) this.#parts.clock.defer(() => this.#flush());
+    // Appends that were applied together are answered in the microtasks of one task.
+    if (this.#answers.length === 1) queueMicrotask(() => this.#flush());
   }
 
   #flush(): void {

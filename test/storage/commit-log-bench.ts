@@ -23,6 +23,7 @@ export const smallLog: CommitLogOptions = {
   writeBytesMin: 0,
   writeDelayMs: 10,
   unwrittenBytesMax: 8192,
+  syncBytes: 64 * 1024,
   fullRetryMs: 500,
   openFilesMax: 4,
 };
