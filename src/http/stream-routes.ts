@@ -16,6 +16,7 @@ import type { HttpOptions } from "./options.js";
 import { problemAnswer } from "./problem.js";
 import { offsetRange, parseInteger, Query } from "./query.js";
 import { recordJson } from "./representation.js";
+import { StreamTurns } from "./stream-turns.js";
 
 export type StreamType = "application/x-ndjson" | "text/event-stream";
 
@@ -32,6 +33,7 @@ export class StreamRoutes {
   readonly #clock: Clock;
   readonly #logger: HttpLogger;
   readonly #options: HttpOptions;
+  readonly #turns: StreamTurns;
   /** What stops each open stream. */
   readonly #open = new Set<AbortController>();
   #isClosing = false;
@@ -45,6 +47,7 @@ export class StreamRoutes {
     this.#clock = clock;
     this.#logger = settings.logger;
     this.#options = settings.options;
+    this.#turns = new StreamTurns(clock);
   }
 
   /** Ends the open streams; further ones are refused. */
@@ -111,7 +114,10 @@ export class StreamRoutes {
       return;
     }
     response.flushHeaders();
-    const writer = new StreamWriter(exchange, plan.type, this.#options);
+    const writer = new StreamWriter(exchange, plan.type, {
+      options: this.#options,
+      turns: this.#turns,
+    });
     try {
       await pump(writer, plan, source);
       writer.end();
@@ -217,11 +223,17 @@ class StreamWriter {
   readonly #clock: Clock;
   readonly #options: HttpOptions;
   #heartbeat: Timer | undefined;
+  readonly #turns: StreamTurns;
   #chunk = "";
   #joinedCount = 0;
   #isFlushDue = false;
 
-  constructor(exchange: Exchange, type: StreamType, options: HttpOptions) {
+  constructor(
+    exchange: Exchange,
+    type: StreamType,
+    { options, turns }: { readonly options: HttpOptions; readonly turns: StreamTurns },
+  ) {
+    this.#turns = turns;
     this.#exchange = exchange;
     this.#isEvents = type === "text/event-stream";
     this.#clock = exchange.host.clock;
@@ -250,9 +262,7 @@ class StreamWriter {
     this.#joinedCount = 0;
     const isBehind = this.#exchange.response.writableNeedDrain;
     if (!this.flush() || isBehind) await this.flushed(signal);
-    await new Promise<void>((resolve) => {
-      this.#clock.defer(resolve);
-    });
+    await this.#turns.take();
     signal.throwIfAborted();
   }
 
