@@ -26,7 +26,7 @@ const firstBatchMs = 100;
 /** Written at once: large enough to be cheap, small enough to keep a slow reader cheap. */
 const chunkLengthMin = 32 * 1024;
 /** Batches joined into one write before the event loop has its turn. */
-const joinedCountMax = 64;
+const joinedCountMax = 32;
 
 export class StreamRoutes {
   readonly #log: LogService;
@@ -202,6 +202,8 @@ function streamHeaders(type: StreamType): Record<string, string> {
 async function pump(writer: StreamWriter, plan: StreamPlan, source: StreamSource): Promise<void> {
   const { batches, pending, signal } = source;
   let left = plan.limit ?? Infinity;
+  // Streams that were asked for together do not all start in one turn.
+  await writer.start(signal);
   let result = await pending;
   while (result.done !== true) {
     for (const record of decodeBatch(result.value)) {
@@ -246,6 +248,11 @@ class StreamWriter {
     const json = recordJson(record);
     this.#chunk += this.#isEvents ? `id: ${String(record.offset)}\ndata: ${json}\n\n` : `${json}\n`;
     return this.#chunk.length < chunkLengthMin || this.flush();
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    await this.#turns.take();
+    signal.throwIfAborted();
   }
 
   /**
