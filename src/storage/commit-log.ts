@@ -51,7 +51,7 @@ export const commitLogDefaults: CommitLogOptions = Object.freeze({
   writeBytesMax: 1024 * 1024,
   writeBytesMin: 256 * 1024,
   writeDelayMs: 10,
-  syncBytes: 8 * 1024 * 1024,
+  syncBytes: 1024 * 1024,
   unwrittenBytesMax: 32 * 1024 * 1024,
   fullRetryMs: 500,
   openFilesMax: 32,

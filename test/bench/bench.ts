@@ -46,12 +46,14 @@ const help = `npm run bench -- [options]
   --records N      only this: append N records of 128 B, 1024 in flight, and watch the memory
   --seconds N      measure each point so long (default 5)
   --window N       batches that what is in flight is divided into (default 2)
-  --only TEXT      only the points whose name contains TEXT, such as "128 B" or "http"
+  --only TEXT      only the point of that name, or those that contain TEXT ("128 B", "http")
   --within DIR     where the nodes keep their data (default the temporary directory)
   --no-build       use dist as it is
 `;
 
 const warmUpMs = 1_500;
+/** Samples of the disk's yardstick, before and again after each point. */
+const syncCount = 300;
 /**
  * All points are of nodes that have run for a while: their code is compiled, and the files of their
  * Raft logs go round (`raft-log-keep-bytes` and a checkpoint have passed).
@@ -86,6 +88,8 @@ interface PointResult {
   readonly followerCpuMicrosecondsPerRecord: number;
   readonly clientCpuMicrosecondsPerRecord: number;
   readonly leaderResidentBytes: number;
+  /** Measured just before and just after this point: the machine is not the same for long. */
+  readonly fdatasyncMs: number;
   readonly p50OverFdatasync: number;
   readonly p50OverFloor: number;
 }
@@ -111,6 +115,8 @@ function points(): Point[] {
     load: ({ httpAddr }) => new HttpLoad({ httpAddr, connections, valueBytes: 128 }),
   });
   const wanted = options.only?.toLowerCase();
+  const exact = all.filter(({ name }) => name.toLowerCase() === wanted);
+  if (exact.length > 0) return exact;
   return all.filter(({ name }) => wanted === undefined || name.toLowerCase().includes(wanted));
 }
 
@@ -149,8 +155,9 @@ async function runIn(cluster: TestCluster): Promise<void> {
 async function measure(
   point: Point,
   cluster: TestCluster,
-  floor: { fdatasyncMs: number; roundTripMs: number },
+  roundTripMs: number,
 ): Promise<PointResult> {
+  const syncs = await timeFdatasync(cluster.directory, syncCount);
   const leader = await cluster.leader();
   const followers = cluster.nodes.filter((node) => node !== leader);
   const followersCpu = (): number =>
@@ -176,6 +183,8 @@ async function measure(
   await load.end();
   if (meter.failure !== undefined) throw meter.failure;
   const p50Ms = samples.percentile(0.5);
+  await timeFdatasync(cluster.directory, syncCount, syncs);
+  const fdatasyncMs = syncs.percentile(0.5);
   return {
     name: point.name,
     recordsPerSecond: count / seconds,
@@ -185,8 +194,9 @@ async function measure(
     followerCpuMicrosecondsPerRecord: followerCpu / count,
     clientCpuMicrosecondsPerRecord: clientCpu / count,
     leaderResidentBytes: usage.residentBytes,
-    p50OverFdatasync: p50Ms / floor.fdatasyncMs,
-    p50OverFloor: p50Ms / (floor.fdatasyncMs + floor.roundTripMs),
+    fdatasyncMs,
+    p50OverFdatasync: p50Ms / fdatasyncMs,
+    p50OverFloor: p50Ms / (fdatasyncMs + roundTripMs),
   };
 }
 
@@ -252,6 +262,7 @@ const columns = [
     title: "leader RSS MiB",
     of: (row: PointResult) => (row.leaderResidentBytes / mebibyte).toFixed(0),
   },
+  { title: "fdatasync ms", of: (row: PointResult) => row.fdatasyncMs.toFixed(3) },
   { title: "p50 ÷ fdatasync", of: (row: PointResult) => row.p50OverFdatasync.toFixed(1) },
   { title: "p50 ÷ floor", of: (row: PointResult) => row.p50OverFloor.toFixed(1) },
 ];
@@ -266,29 +277,21 @@ function tableRow(cells: readonly string[]): string {
 
 async function measureAll(cluster: TestCluster): Promise<object> {
   await runIn(cluster);
-  const sync = timeFdatasync(cluster.directory, 500);
   const trip = await timeRoundTrip(2_000);
-  const floor = { fdatasyncMs: sync.percentile(0.5), roundTripMs: trip.percentile(0.5) };
   const show = (name: string, { p50Ms, p99Ms }: Yardstick): void => {
     say(`${name}: p50 ${p50Ms.toFixed(3)} ms, p99 ${p99Ms.toFixed(3)} ms`);
   };
-  show("write + fdatasync of 4 KiB", yardstick(sync));
   show("round trip of 128 B, no disk", yardstick(trip));
   say("");
   say(tableRow(columns.map(({ title }) => title)));
   say(`|${columns.map((_, at) => (at === 0 ? "---" : "--:")).join("|")}|`);
   const results: PointResult[] = [];
   for (const point of points()) {
-    const result = await measure(point, cluster, floor);
+    const result = await measure(point, cluster, trip.percentile(0.5));
     results.push(result);
     say(tableRow(columns.map(({ of }) => of(result))));
   }
-  const syncAfter = timeFdatasync(cluster.directory, 500);
-  say("");
-  show("write + fdatasync of 4 KiB, again", yardstick(syncAfter));
   return {
-    fdatasync: yardstick(sync),
-    fdatasyncAfter: yardstick(syncAfter),
     roundTrip: yardstick(trip),
     points: results,
   };
