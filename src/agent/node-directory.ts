@@ -3,52 +3,55 @@
  *
  * Invariant: once bound to a cluster, or known to hold a log, it stays so.
  */
-import { join } from "node:path";
-
 import type { Random } from "../common/random.js";
+import type { CheckpointStore } from "../storage/checkpoint.js";
 import type { Disk, DiskLock } from "../storage/disk.js";
 import { DiskError } from "../storage/disk.js";
 import type { Identity } from "../storage/identity.js";
 import { readIdentity, writeIdentity } from "../storage/identity.js";
-import { LevelCheckpointStore } from "../storage/level-checkpoint.js";
-import { NodeDisk } from "../storage/node-disk.js";
 import { StartError } from "./start-error.js";
+
+export interface NodeDirectoryParts {
+  readonly disk: Disk;
+  /** Opens the checkpoints that lie in the directory; called once it is locked. */
+  readonly openCheckpoints: () => Promise<CheckpointStore>;
+  readonly random: Random;
+  /** True if the node forms a new cluster, should the directory be empty. */
+  readonly isFounding: boolean;
+}
 
 export class NodeDirectory {
   readonly disk: Disk;
-  readonly path: string;
-  readonly checkpoints: LevelCheckpointStore;
+  readonly checkpoints: CheckpointStore;
   readonly #lock: DiskLock;
   #identity: Identity;
 
   /** @throws StartError if another process holds it, or it can't be used; DamageError. */
-  static async open(path: string, random: Random, isFounding: boolean): Promise<NodeDirectory> {
-    const disk = new NodeDisk(path);
+  static async open(parts: NodeDirectoryParts): Promise<NodeDirectory> {
+    const { disk, random, isFounding } = parts;
     const lock = await lockDirectory(disk);
     try {
       const found = await readIdentity(disk);
       const identity = found ?? (await newIdentity(disk, random, isFounding));
-      const checkpoints = await LevelCheckpointStore.open(join(disk.rootDirectory, "checkpoint"));
+      const checkpoints = await parts.openCheckpoints();
       await disk.syncDirectory("");
-      return new NodeDirectory({ disk, path: disk.rootDirectory, lock, identity, checkpoints });
+      return new NodeDirectory(disk, lock, identity, checkpoints);
     } catch (error) {
       await lock.release();
       throw error;
     }
   }
 
-  private constructor(parts: {
-    readonly disk: Disk;
-    readonly path: string;
-    readonly lock: DiskLock;
-    readonly identity: Identity;
-    readonly checkpoints: LevelCheckpointStore;
-  }) {
-    this.disk = parts.disk;
-    this.path = parts.path;
-    this.checkpoints = parts.checkpoints;
-    this.#lock = parts.lock;
-    this.#identity = parts.identity;
+  private constructor(
+    disk: Disk,
+    lock: DiskLock,
+    identity: Identity,
+    checkpoints: CheckpointStore,
+  ) {
+    this.disk = disk;
+    this.checkpoints = checkpoints;
+    this.#lock = lock;
+    this.#identity = identity;
   }
 
   get identity(): Identity {

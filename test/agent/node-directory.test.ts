@@ -9,6 +9,8 @@ import { NodeDirectory } from "../../src/agent/node-directory.js";
 import { StartError } from "../../src/agent/start-error.js";
 import { systemRandom } from "../../src/common/system.js";
 import { DamageError } from "../../src/storage/damage.js";
+import { LevelCheckpointStore } from "../../src/storage/level-checkpoint.js";
+import { NodeDisk } from "../../src/storage/node-disk.js";
 
 let path: string;
 
@@ -20,8 +22,17 @@ afterEach(async () => {
   await rm(path, { recursive: true, force: true });
 });
 
+async function open(isFounding: boolean, root = path): Promise<NodeDirectory> {
+  return NodeDirectory.open({
+    disk: new NodeDisk(root),
+    openCheckpoints: async () => LevelCheckpointStore.open(join(root, "checkpoint")),
+    random: systemRandom,
+    isFounding,
+  });
+}
+
 async function reopened(isFounding: boolean): Promise<NodeDirectory["identity"]> {
-  const directory = await NodeDirectory.open(path, systemRandom, isFounding);
+  const directory = await open(isFounding);
   const { identity } = directory;
   await directory.close();
   return identity;
@@ -46,7 +57,7 @@ test("a joiner never founds a cluster, whatever a later start asks for", async (
 
 test("founding that was cut off before the log was noted goes on at the next start", async () => {
   const first = await reopened(true);
-  const directory = await NodeDirectory.open(path, systemRandom, true);
+  const directory = await open(true);
   expect(directory.identity).toEqual(first);
   expect(directory.identity.isFounding).toBe(true);
   await directory.noteLog();
@@ -56,15 +67,15 @@ test("founding that was cut off before the log was noted goes on at the next sta
 });
 
 test("a directory stays bound to its cluster", async () => {
-  const directory = await NodeDirectory.open(path, systemRandom, false);
+  const directory = await open(false);
   await directory.bindTo("c1");
   await directory.close();
   expect(await reopened(false)).toMatchObject({ clusterId: "c1" });
 });
 
 test("a second process is refused in one line, and the first goes on", async () => {
-  const directory = await NodeDirectory.open(path, systemRandom, true);
-  const second = NodeDirectory.open(path, systemRandom, true);
+  const directory = await open(true);
+  const second = open(true);
   await expect(second).rejects.toBeInstanceOf(StartError);
   await expect(second).rejects.toThrow("in use by another process");
   await directory.noteLog();
@@ -76,14 +87,14 @@ test("a damaged identity stops the start, and nothing is made anew over it", asy
   await reopened(true);
   await writeFile(join(path, "identity.json"), "{}");
   for (let attempt = 0; attempt < 2; attempt += 1) {
-    await expect(NodeDirectory.open(path, systemRandom, true)).rejects.toBeInstanceOf(DamageError);
+    await expect(open(true)).rejects.toBeInstanceOf(DamageError);
   }
 });
 
 test("a directory that can't be one is refused with the remedy", async () => {
   const file = join(path, "file");
   await writeFile(file, "");
-  await expect(NodeDirectory.open(file, systemRandom, true)).rejects.toThrow("--data-dir");
+  await expect(open(true, file)).rejects.toThrow("--data-dir");
 });
 
 test("a closed directory can be opened again in the same process", async () => {
