@@ -10,8 +10,6 @@ import type { Random } from "../common/random.js";
 import { join } from "../membership/joining.js";
 import { Promotion } from "../membership/promotion.js";
 import type { Logger } from "../observability/logger.js";
-import type { NodeReading } from "../observability/metrics.js";
-import { Metrics } from "../observability/metrics.js";
 import type { Member } from "../raft/index.js";
 import { raftDefaults } from "../raft/index.js";
 import { openReplica } from "../replica/open-replica.js";
@@ -35,6 +33,13 @@ const promotionIntervalMs = 200;
 const addressCheckMs = 1000;
 const mebibyte = 1024 * 1024;
 
+/** Told of what a node's metrics count. */
+export interface NodeObserver {
+  damageFound(): void;
+  /** @param outcome "applied", or the error's code. */
+  appended(seconds: number, outcome: string, count: number): void;
+}
+
 export interface NodeCoreParts {
   readonly directory: NodeDirectory;
   /** The node as others are told of it. */
@@ -47,6 +52,7 @@ export interface NodeCoreParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly observer: NodeObserver;
   readonly options: NodeOptions;
 }
 
@@ -62,7 +68,6 @@ export class NodeCore {
   readonly log: ReplicatedLog;
   readonly cluster: Cluster;
   readonly #parts: NodeCoreParts;
-  readonly #metrics: Metrics;
   readonly #promotion: Promotion;
   readonly #stopping = new AbortController();
   #reportFailure: (error: Error) => void = () => undefined;
@@ -83,7 +88,6 @@ export class NodeCore {
   private constructor(parts: NodeCoreParts, replica: Replica) {
     this.#parts = parts;
     this.replica = replica;
-    this.#metrics = new Metrics(() => readingOf(replica));
     this.log = this.#openLog();
     this.cluster = this.#openCluster();
     const { clock, logger, options } = parts;
@@ -102,10 +106,6 @@ export class NodeCore {
     return this.#parts.directory.identity.clusterId;
   }
 
-  async metrics(): Promise<{ readonly contentType: string; readonly body: string }> {
-    return this.#metrics.text();
-  }
-
   /** Starts ticking, and joins a cluster or sees that the members know where this node is. */
   start(): void {
     this.replica.start(this.#snapshotReceiving());
@@ -118,7 +118,7 @@ export class NodeCore {
   }
 
   #openLog(): ReplicatedLog {
-    const { peers, clock, self, options, logger } = this.#parts;
+    const { peers, clock, self, options, logger, observer } = this.#parts;
     return new ReplicatedLog({
       ...{ replica: this.replica, peers, clock },
       nodeName: self.name,
@@ -129,11 +129,11 @@ export class NodeCore {
         forwardsWrites: options.followerWrites === "forward",
       },
       onDamage: ({ file, position, what }) => {
-        this.#metrics.damageFound();
+        observer.damageFound();
         logger.error({ file, position, what }, "data-damaged");
       },
       onAppend: (seconds, outcome, count) => {
-        this.#metrics.appended(seconds, outcome, count);
+        observer.appended(seconds, outcome, count);
       },
     });
   }
@@ -275,17 +275,4 @@ function checkCluster(replica: Replica, clusterId: string | null): void {
   if (replica.clusterId === "" || clusterId === null || clusterId === replica.clusterId) return;
   const what = `the identity is of cluster ${clusterId}, the log of ${replica.clusterId}`;
   throw new DamageError("identity.json", 0, what);
-}
-
-function readingOf(replica: Replica): NodeReading {
-  const { term, role, leaderId, commitIndex, lastIndex } = replica.status();
-  const { startOffset, endOffset } = replica.commitLog;
-  const { appliedIndex, raftLogBytes, pendingAppendBytes, isDiskLow } = replica;
-  return {
-    ...{ term, commitIndex, lastIndex, startOffset, endOffset },
-    ...{ appliedIndex, raftLogBytes, pendingAppendBytes, isDiskLow },
-    isLeader: role === "leader",
-    hasLeader: leaderId !== null,
-    hasQuorum: replica.contact().hasQuorum,
-  };
 }

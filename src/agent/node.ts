@@ -11,7 +11,10 @@ import type { Random } from "../common/random.js";
 import { systemClock, systemRandom } from "../common/system.js";
 import { HttpGateway } from "../http/gateway.js";
 import type { Logger } from "../observability/logger.js";
+import type { NodeReading } from "../observability/metrics.js";
+import { Metrics } from "../observability/metrics.js";
 import type { Member } from "../raft/index.js";
+import type { Replica } from "../replica/replica.js";
 import type { Address } from "../rpc/addresses.js";
 import { formatAddress } from "../rpc/addresses.js";
 import { GrpcPeerCalls } from "../rpc/peer-calls.js";
@@ -23,6 +26,7 @@ import { DamageError } from "../storage/damage.js";
 import { LevelCheckpointStore } from "../storage/level-checkpoint.js";
 import { NodeDisk } from "../storage/node-disk.js";
 import { advertised, resolveAll, withPort } from "./addressing.js";
+import type { NodeObserver } from "./node-core.js";
 import { NodeCore, appendBytesMax } from "./node-core.js";
 import { NodeDirectory } from "./node-directory.js";
 import type { NodeOptions } from "./options.js";
@@ -128,8 +132,9 @@ class Node implements RunningNode {
       httpAddr: await advertised(http, this.#options.advertiseHttpAddr),
     };
     const transport = this.#openTransport();
-    const core = await this.#openCore(directory, transport);
-    await this.#listen(core, transport, { http, rpc });
+    const metrics = new Metrics(() => readingOf(core.replica));
+    const core = await this.#openCore(directory, transport, metrics);
+    await this.#listen(core, { transport, metrics }, { http, rpc });
     core.start();
     void core.failed.then(this.#reportFailure);
     this.#undo.push(async () => core.handOver());
@@ -157,7 +162,11 @@ class Node implements RunningNode {
     return Math.max(8 * mebibyte, appendBytesMax(this.#options) + mebibyte);
   }
 
-  async #openCore(directory: NodeDirectory, transport: PeerTransport): Promise<NodeCore> {
+  async #openCore(
+    directory: NodeDirectory,
+    transport: PeerTransport,
+    observer: NodeObserver,
+  ): Promise<NodeCore> {
     const peers = new GrpcPeerCalls({
       clock: this.#ports.clock,
       options: { messageBytesMax: this.#messageBytesMax },
@@ -169,6 +178,7 @@ class Node implements RunningNode {
       snapshots: snapshotSource(transport),
       resolve: resolveAll,
       logger: this.#logger,
+      observer,
       options: this.#options,
     });
     this.#undo.push(async () => core.replica.close());
@@ -181,7 +191,7 @@ class Node implements RunningNode {
 
   async #listen(
     core: NodeCore,
-    transport: PeerTransport,
+    { transport, metrics }: { readonly transport: PeerTransport; readonly metrics: Metrics },
     at: { readonly http: Address; readonly rpc: Address },
   ): Promise<void> {
     const { clock } = this.#ports;
@@ -189,7 +199,7 @@ class Node implements RunningNode {
     const services = {
       log: core.log,
       cluster: core.cluster,
-      metrics: async () => core.metrics(),
+      metrics: async () => metrics.text(),
     };
     const rpcServer = new RpcServer({
       ...services,
@@ -255,4 +265,17 @@ class Node implements RunningNode {
       }
     }
   }
+}
+
+function readingOf(replica: Replica): NodeReading {
+  const { term, role, leaderId, commitIndex, lastIndex } = replica.status();
+  const { startOffset, endOffset } = replica.commitLog;
+  const { appliedIndex, raftLogBytes, pendingAppendBytes, isDiskLow } = replica;
+  return {
+    ...{ term, commitIndex, lastIndex, startOffset, endOffset },
+    ...{ appliedIndex, raftLogBytes, pendingAppendBytes, isDiskLow },
+    isLeader: role === "leader",
+    hasLeader: leaderId !== null,
+    hasQuorum: replica.contact().hasQuorum,
+  };
 }

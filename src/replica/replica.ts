@@ -223,6 +223,11 @@ export class Replica {
     return this.#raft.term;
   }
 
+  /** Term of an entry that is held, or of the last one before those; undefined otherwise. */
+  termAt(index: number): number | undefined {
+    return this.#raft.termAt(index);
+  }
+
   get isLeader(): boolean {
     return this.#raft.role === "leader";
   }
