@@ -19,6 +19,13 @@ import { freePort } from "./ports.js";
 const root = join(import.meta.dirname, "..", "..");
 const nodeBin = join(root, "bin", "proglog-node.js");
 
+/** How a node's process is started, where it is not simply run on this host. */
+export interface Launch {
+  /** A command that becomes its last arguments, such as one that enters a namespace. */
+  readonly command?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** How a process ended. */
 export interface Exit {
   readonly code: number | null;
@@ -46,12 +53,14 @@ export class Run {
   #ended: Exit | undefined;
 
   /** @param logPath Output is added to this file. */
-  constructor(args: readonly string[], logPath: string, env: Readonly<Record<string, string>>) {
+  constructor(args: readonly string[], logPath: string, launch: Launch = {}) {
     if (!existsSync(join(root, "dist"))) throw new Error("run `npm run build` first");
     const log = openSync(logPath, "a");
-    this.#child = spawn(process.execPath, [nodeBin, ...args], {
+    const node = [process.execPath, nodeBin, ...args];
+    const [command = process.execPath, ...words] = [...(launch.command ?? []), ...node];
+    this.#child = spawn(command, words, {
       stdio: ["ignore", log, log],
-      env: { ...cleanEnvironment(), ...env },
+      env: { ...cleanEnvironment(), ...launch.env },
     });
     closeSync(log);
     running.add(this.#child);
@@ -101,6 +110,11 @@ export interface NodeOptions {
   readonly join: readonly string[];
   /** Further flags. */
   readonly flags: readonly string[];
+  readonly launch?: Launch;
+  /** Where it listens, if that is not at the ports of 127.0.0.1. */
+  readonly listen?: { readonly httpAddr: string; readonly rpcAddr: string };
+  /** Default: a directory of its name, beside its log. */
+  readonly dataDir?: string;
 }
 
 /** A node with its ports and directory; what runs changes, its command line never does. */
@@ -112,6 +126,7 @@ export class NodeProcess {
   readonly dataDir: string;
   readonly logPath: string;
   readonly args: readonly string[];
+  readonly #launch: Launch;
   #run: Run | undefined;
   #isStopped = false;
 
@@ -119,14 +134,17 @@ export class NodeProcess {
     this.name = options.name;
     this.httpAddr = `127.0.0.1:${options.httpPort}`;
     this.httpUrl = `http://${this.httpAddr}`;
-    this.rpcAddr = `127.0.0.1:${options.rpcPort}`;
-    this.dataDir = join(options.directory, options.name);
+    this.rpcAddr = options.listen?.rpcAddr ?? `127.0.0.1:${options.rpcPort}`;
+    this.dataDir = options.dataDir ?? join(options.directory, options.name);
+    this.#launch = options.launch ?? {};
     this.logPath = join(options.directory, `${options.name}.log`);
     this.args = [
       "start",
       ...["--node-name", options.name],
       ...["--data-dir", this.dataDir],
-      ...["--http-addr", this.httpAddr],
+      ...["--http-addr", options.listen?.httpAddr ?? this.httpAddr],
+      // Clients of a node that listens elsewhere come through a relay at its port here.
+      ...(options.listen === undefined ? [] : ["--advertise-http-addr", this.httpAddr]),
       ...["--rpc-addr", this.rpcAddr],
       ...(options.join.length === 0 ? [] : ["--join", options.join.join(",")]),
       ...options.flags,
@@ -150,7 +168,7 @@ export class NodeProcess {
   start(): void {
     if (this.isRunning) throw new Error(`${this.name} runs already`);
     this.#isStopped = false;
-    this.#run = new Run(this.args, this.logPath, {});
+    this.#run = new Run(this.args, this.logPath, this.#launch);
   }
 
   async kill9(): Promise<Exit> {
@@ -247,8 +265,12 @@ export class TestCluster {
   }
 
   /** Makes the next node, without starting it: the first forms the cluster, later ones join. */
-  async prepare(flags: readonly string[] = this.#flags): Promise<NodeProcess> {
+  async prepare(
+    flags: readonly string[] = this.#flags,
+    place: Pick<NodeOptions, "launch" | "listen" | "dataDir"> = {},
+  ): Promise<NodeProcess> {
     const node = new NodeProcess({
+      ...place,
       name: `n${this.nodes.length + 1}`,
       directory: this.directory,
       httpPort: await freePort(),
