@@ -152,7 +152,7 @@ export class Cluster implements ClusterService {
     const ours = this.#parts.clusterId();
     if (ours === null) throw noLeaderError(this.#parts.replica);
     if (theirs === null || theirs === ours) return ours;
-    const ids = `${member.name} belongs to cluster ${theirs}, this is cluster ${ours}`;
+    const ids = `Node ${member.name} belongs to cluster ${theirs}, this is cluster ${ours}`;
     const detail = `${ids}; clusters never merge. Start it with an empty data directory.`;
     throw new ProglogError("wrong-cluster", detail, { fields: { clusterId: ours } });
   }

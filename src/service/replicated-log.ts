@@ -177,6 +177,8 @@ export class ReplicatedLog implements LogService {
       return await this.#replica.commitLog.read(offset, bytesMax);
     } catch (error) {
       if (!(error instanceof DamageError)) throw error;
+      // The damage may lie further on: what is sound before it is served, and not named.
+      if (bytesMax > 1) return this.#readBatches(offset, 1);
       this.#onDamage(error);
       const detail = `The data at offset ${String(offset)} is damaged on this node; ask another.`;
       throw new ProglogError("data-damaged", detail, { cause: error });
