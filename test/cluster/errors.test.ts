@@ -1,17 +1,28 @@
 /**
- * Every error that can be reached so far, produced on real nodes over HTTP and gRPC: its status,
- * code, whether to retry, and what became of the write.
+ * The errors of a cluster that is well, or has only lost members, produced on real nodes over HTTP
+ * and gRPC: status, code, whether to retry, and what became of the write. Those that need a node
+ * in trouble, or a second cluster, are in errors-in-trouble.test.ts.
  */
+import { Client, credentials, Metadata } from "@grpc/grpc-js";
+import type { ServiceError } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { errorTable } from "../../src/common/errors.js";
 import type { ErrorCode } from "../../src/common/errors.js";
+import { ProduceRequest } from "../../src/gen/log/v1/log.js";
+import {
+  clusterClient,
+  expectFailure,
+  expectProblem,
+  expectRpcError,
+  logClient,
+} from "./error-table.js";
 import { TestCluster } from "./harness.js";
 import type { NodeProcess } from "./harness.js";
 import { ask, post, problemOf, produce } from "./http-client.js";
-import type { Answer, AskOptions } from "./http-client.js";
+import type { AskOptions } from "./http-client.js";
 import { until } from "./poll.js";
-import { detailsOf, ownProto, StubClient } from "./rpc-client.js";
+import { detailsOf } from "./rpc-client.js";
 import type { Message } from "./rpc-client.js";
 import { showLogsOnFailure } from "./show-logs.js";
 
@@ -36,37 +47,6 @@ afterAll(async () => {
   await cluster?.close();
 });
 
-/** Holds an answer against the table's row of its code. */
-function expectProblem(answer: Answer, code: ErrorCode): void {
-  const row = errorTable[code];
-  const problem = problemOf(answer);
-  expect(problem.code, problem.detail).toBe(code);
-  expect(answer.status).toBe(row.http);
-  expect(problem).toMatchObject({
-    status: row.http,
-    title: row.title,
-    retryable: row.retryable,
-    outcome: row.outcome,
-  });
-  expect(problem.type).not.toBe("");
-  expect(problem.detail).toMatch(/^[A-Z].*[.?]$/s);
-  expect(answer.text).not.toMatch(/node_modules|\.js:\d+|proglog-cluster-/);
-}
-
-async function expectRpcError(
-  client: StubClient,
-  call: { name: string; request: Message },
-  code: ErrorCode,
-): Promise<void> {
-  const row = errorTable[code];
-  const error = await client.failure(call.name, call.request);
-  expect(error.code, error.message).toBe(row.grpc);
-  const details = detailsOf(error);
-  expect(details.reason).toBe(code);
-  expect(details.metadata["retryable"]).toBe(String(row.retryable));
-  expect(details.metadata["outcome"]).toBe(row.outcome === null ? undefined : row.outcome);
-}
-
 describe("over HTTP", () => {
   interface Case {
     readonly code: ErrorCode;
@@ -89,6 +69,11 @@ describe("over HTTP", () => {
         headers: { "content-type": "application/octet-stream" },
         body: Buffer.alloc(2 * mebibyte),
       },
+    },
+    {
+      code: "unsupported-media-type",
+      path: "/Data",
+      ask: { method: "POST", headers: { ...json, "content-encoding": "gzip" }, body: "{}" },
     },
     {
       code: "expected-offset-mismatch",
@@ -185,16 +170,97 @@ describe("over gRPC", () => {
 
   test.each(cases)("$code: $name", async ({ code, name, request }) => {
     for (const node of [leader, follower]) {
-      const client = new StubClient(ownProto, "log.v1.Log", node.rpcAddr);
+      const client = logClient(node.rpcAddr);
       await expectRpcError(client, { name, request }, code);
       client.close();
     }
+  });
+
+  const changes: readonly { code: ErrorCode; name: string; request: Message }[] = [
+    { code: "invalid-request", name: "AddMember", request: { rpc_addr: "no address" } },
+    { code: "member-unreachable", name: "AddMember", request: { rpc_addr: "127.0.0.1:1" } },
+    {
+      code: "unknown-member",
+      name: "RemoveMember",
+      request: { id: "00000000-0000-4000-8000-000000000000" },
+    },
+  ];
+
+  test.each(changes)("$code: $name of the cluster", async ({ code, name, request }) => {
+    for (const node of [leader, follower]) {
+      const client = clusterClient(node.rpcAddr);
+      await expectRpcError(client, { name, request }, code);
+      client.close();
+    }
+  });
+
+  /** A call without a stub: what no stub of ours sends. */
+  async function bareFailure(
+    path: string,
+    options: { readonly request?: Buffer; readonly metadata?: Metadata } = {},
+  ): Promise<ServiceError> {
+    const { request = Buffer.alloc(0), metadata = new Metadata() } = options;
+    const client = new Client(follower.rpcAddr, credentials.createInsecure());
+    const same = (bytes: Buffer): Buffer => bytes;
+    try {
+      return await new Promise((resolve, reject) => {
+        client.makeUnaryRequest(path, same, same, request, metadata, (error) => {
+          if (error === null) reject(new Error(`${path} did not fail`));
+          else resolve(error);
+        });
+      });
+    } finally {
+      client.close();
+    }
+  }
+
+  test("not-found: a method that there is not", async () => {
+    const error = await bareFailure("/log.v1.Log/Recall");
+    expect(error.code).toBe(errorTable["not-found"].grpc);
+  });
+
+  test("not-leader: an append that was relayed once is not relayed again", async () => {
+    const content = { offset: 0n, key: "", headers: {}, timestampMs: 0n, json: false };
+    const record = { ...content, value: Buffer.from("x") };
+    const append = { record, expectedOffset: undefined, timeoutMs: 0 };
+    const request = Buffer.from(ProduceRequest.encode(append).finish());
+    const metadata = new Metadata();
+    metadata.set("proglog-forwarded", "1");
+    const error = await bareFailure("/log.v1.Log/Produce", { request, metadata });
+    const details = expectFailure(error, "not-leader");
+    expect(details.metadata["leaderName"]).toBe(leader.name);
+    expect(details.metadata["leaderRpcAddr"]).toBe(leader.rpcAddr);
+  });
+});
+
+describe("with a member that hangs", () => {
+  test("unsafe-change: no member is removed whose loss would end the quorum", async () => {
+    const followers = cluster.nodes.filter((node) => node !== leader);
+    const [hanging, alive] = followers;
+    if (hanging === undefined || alive === undefined) throw new Error("there are two followers");
+    hanging.stop();
+    const { id } = await until("the leader to miss it", async () => {
+      const { members } = await leader.status();
+      const missed = members.find(({ name }) => name === hanging.name);
+      return missed?.alive === false ? members.find(({ name }) => name === alive.name) : undefined;
+    });
+    const client = clusterClient(leader.rpcAddr);
+    // At once: each is refused only after the node has waited a while for what may pass.
+    const [overHttp] = await Promise.all([
+      ask(`${leader.httpUrl}/cluster/members/${id}`, { method: "DELETE" }),
+      expectRpcError(client, { name: "RemoveMember", request: { id } }, "unsafe-change"),
+    ]);
+    expectProblem(overHttp, "unsafe-change");
+    client.close();
+    hanging.cont();
+    await cluster.untilVoters(3);
+    expect((await produce(leader.httpUrl, "all three are there")).kind).toBe("acknowledged");
   });
 });
 
 describe("without a quorum", () => {
   test("outcome-unknown, then no-quorum or no-leader, and cannot-confirm", async () => {
-    const client = new StubClient(ownProto, "log.v1.Log", leader.rpcAddr);
+    const client = logClient(leader.rpcAddr);
     const others = cluster.nodes.filter((node) => node !== leader);
     for (const node of others) node.stop();
     // At once: the leader takes the write, and cannot commit it in the time given.
