@@ -1,6 +1,6 @@
 /**
- * How the tests run: `unit` in parallel, then `cluster` one file at a time, because tests that
- * start real nodes compete for processors and their elections would time out.
+ * How the tests run: `unit` in parallel, then `cluster` and `hosts` one file at a time, because
+ * tests that start real nodes compete for processors and their elections would time out.
  */
 import { defineConfig } from "vitest/config";
 
@@ -15,7 +15,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/bench/**", "test/cluster/**"],
+          exclude: ["test/bench/**", "test/cluster/**", "test/hosts/**"],
           testTimeout: 30_000,
           hookTimeout: 30_000,
           sequence: { groupOrder: 0 },
@@ -30,6 +30,17 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "hosts",
+          include: ["test/hosts/**/*.test.ts"],
+          fileParallelism: false,
+          testTimeout: 180_000,
+          hookTimeout: 60_000,
+          sequence: { groupOrder: 2 },
         },
       },
     ],
