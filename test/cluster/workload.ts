@@ -8,9 +8,10 @@ import { performance } from "node:perf_hooks";
 
 import { expect } from "vitest";
 
+import { check } from "../history/check.js";
+import { HistoryRecorder } from "../history/history.js";
+import type { AppendAttempt, FinalLog, HeldRecord } from "../history/history.js";
 import type { NodeProcess, TestCluster } from "./harness.js";
-import { faultsOf } from "./history.js";
-import type { HeldRecord, ReadOperation, WriteOperation } from "./history.js";
 import { ask, produce, readAll } from "./http-client.js";
 import type { Page } from "./http-client.js";
 import { briefly, deadlineMs, until } from "./poll.js";
@@ -20,8 +21,7 @@ let workloadCount = 0;
 export class Workload {
   readonly #cluster: TestCluster;
   readonly #prefix: string;
-  readonly writes: WriteOperation[] = [];
-  readonly reads: ReadOperation[] = [];
+  readonly #recorder = new HistoryRecorder();
   /** How often each reason for not acknowledging was given. */
   readonly refusals = new Map<string, number>();
   readonly #loops: Promise<void>[] = [];
@@ -65,24 +65,20 @@ export class Workload {
   /** Reads every node's log and holds it against the history; earlier records are `before`. */
   async check(before: readonly string[] = []): Promise<void> {
     await this.#cluster.untilLevel();
-    const logs = new Map<string, HeldRecord[]>();
-    for (const node of this.#cluster.awake) logs.set(node.name, await heldBy(node));
-    const known = before.map((value, offset): WriteOperation => ({
-      kind: "acknowledged",
-      value,
-      offset,
-      startMs: -1,
-      endMs: -1,
-    }));
-    const writes = [...known, ...this.writes];
-    expect(faultsOf({ writes, reads: this.reads, logs })).toEqual([]);
+    const logs: FinalLog[] = [];
+    for (const node of this.#cluster.awake) {
+      logs.push({ node: node.name, records: await heldBy(node) });
+    }
+    const { appends, reads } = this.#recorder;
+    expect(check({ appends: [...heldBefore(before), ...appends], reads, logs })).toEqual([]);
   }
 
   summary(): string {
+    const { appends, reads } = this.#recorder;
     const refusals = [...this.refusals].map(([why, count]) => `${why} ${count}`).join(", ");
     return (
-      `${this.#acknowledgedCount} of ${this.writes.length} writes acknowledged` +
-      `, ${this.reads.length} reads${refusals === "" ? "" : `; not acknowledged: ${refusals}`}`
+      `${this.#acknowledgedCount} of ${appends.length} writes acknowledged` +
+      `, ${reads.length} reads${refusals === "" ? "" : `; not acknowledged: ${refusals}`}`
     );
   }
 
@@ -90,15 +86,18 @@ export class Workload {
     for (let count = 0; !this.#isOver; count += 1) {
       const node = anyOf(this.#cluster.nodes);
       const value = `${this.#prefix}-${writer}-${count}`;
-      const startMs = performance.now();
+      const client = `writer-${writer}`;
+      const begun = { client, values: [value], invokedAt: performance.now() };
+      const attempt = this.#recorder.beginAppend(begun);
       const result = await produce(node.httpUrl, value);
-      const endMs = performance.now();
+      const returnedAt = performance.now();
       if (result.kind === "acknowledged") {
         this.#acknowledgedCount += 1;
-        this.writes.push({ kind: "acknowledged", value, offset: result.offset, startMs, endMs });
+        const outcome = { type: "ok", offset: result.offset } as const;
+        this.#recorder.endAppend(attempt, { returnedAt, outcome });
         continue;
       }
-      this.writes.push({ kind: result.kind, value, startMs });
+      this.#recorder.endAppend(attempt, { returnedAt, outcome: { type: result.kind } });
       this.refusals.set(result.why, (this.refusals.get(result.why) ?? 0) + 1);
       await briefly();
     }
@@ -107,21 +106,32 @@ export class Workload {
   async #read(): Promise<void> {
     while (!this.#isOver) {
       const node = anyOf(this.#cluster.nodes);
-      const startMs = performance.now();
+      const invokedAt = performance.now();
       const answer = await ask(`${node.httpUrl}/Data?from=-1`, { timeoutMs: 15_000 }).catch(
         () => undefined,
       );
-      const endMs = performance.now();
+      const returnedAt = performance.now();
       if (answer?.status === 200) {
         const { endOffset, messages } = answer.body as Page;
-        this.reads.push({ kind: "end", startMs, endMs, endOffset });
+        const base = { client: "reader", node: node.name, invokedAt, returnedAt };
+        const read = { ...base, consistency: "linearizable" } as const;
+        // The page says two things: where the log ends, and what lies there.
+        this.#recorder.read({ ...read, from: endOffset, result: { type: "miss", endOffset } });
         for (const { offset, message } of messages) {
-          this.reads.push({ kind: "record", startMs, endMs, offset, value: String(message) });
+          const result = { type: "hit", offset, values: [String(message)] } as const;
+          this.#recorder.read({ ...read, from: offset, result });
         }
       }
       await briefly();
     }
   }
+}
+
+/** Earlier records as one batch from before all time. */
+function heldBefore(values: readonly string[]): AppendAttempt[] {
+  if (values.length === 0) return [];
+  const outcome = { type: "ok", offset: 0 } as const;
+  return [{ client: "before", attempt: -1, values, invokedAt: -1, returnedAt: -1, outcome }];
 }
 
 /** What a node holds, as the checker wants it. */
