@@ -69,8 +69,13 @@ async function lack(need: Need): Promise<string | undefined> {
 }
 
 /** A test that is skipped, with the reason, on a host that lacks what it needs. */
-export function hostTest(name: string, needs: readonly Need[], body: () => Promise<void>): void {
-  test(name, async (context) => {
+export function hostTest(
+  name: string,
+  needs: readonly Need[],
+  body: () => Promise<void>,
+  timeoutMs = 180_000,
+): void {
+  test(name, { timeout: timeoutMs }, async (context) => {
     for (const need of needs) {
       const reason = await lack(need);
       if (reason === undefined) continue;
