@@ -1,0 +1,184 @@
+/**
+ * Clients of a simulated cluster: they append, read, give up waiting, follow hints or go wrong, and
+ * note all of it for the checker. Every record's value is unique, so that it can be told apart.
+ */
+import { ProglogError } from "../../src/common/errors.js";
+import { encodeRecords } from "../../src/common/record.js";
+import type { NodeCore } from "../../src/agent/node-core.js";
+import { SeededRandom } from "../../src/testing/seeded-random.js";
+import type { CallEndpoint } from "../../src/testing/simulated-calls.js";
+import { hostOf } from "../../src/testing/simulated-network.js";
+import { SimulatedProcess } from "../../src/testing/simulated-process.js";
+import type { HistoryRecorder, ReadResult } from "../history/history.js";
+import type { World } from "./world.js";
+
+/** Spread of the pauses after an error, so that a cluster without a leader is not hammered. */
+const errorPauseMs = 100;
+
+export class SimulatedClient {
+  readonly #world: World;
+  readonly #history: HistoryRecorder;
+  readonly #random: SeededRandom;
+  readonly #process: SimulatedProcess;
+  readonly name: string;
+  #target = "";
+  #valueCount = 0;
+  #isStopped = false;
+
+  constructor(world: World, history: HistoryRecorder, name: string) {
+    this.#world = world;
+    this.#history = history;
+    this.name = name;
+    this.#random = new SeededRandom(world.plan.seed, name);
+    this.#process = new SimulatedProcess(world.simulation);
+    this.#retarget();
+  }
+
+  /** Goes on until it is stopped. */
+  async write(): Promise<void> {
+    while (!this.#isStopped) {
+      await this.#pause();
+      const isDone = await this.append();
+      if (!isDone) await this.#sleep(this.#random.exponential(errorPauseMs));
+    }
+  }
+
+  async read(): Promise<void> {
+    while (!this.#isStopped) {
+      await this.#pause();
+      await this.readOnce();
+    }
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  get #now(): number {
+    return this.#world.simulation.nowMs;
+  }
+
+  #retarget(): void {
+    this.#target = this.#random.pick(this.#world.nodes).host;
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#process.setTimer(ms, resolve);
+    });
+  }
+
+  async #pause(): Promise<void> {
+    const { thinkMs, quietRate } = this.#world.plan.clients;
+    await this.#sleep(this.#random.exponential(thinkMs));
+    const second = Math.floor(this.#world.simulation.nowMs / 1000);
+    if (new SeededRandom(this.#world.plan.seed, `quiet ${String(second)}`).chance(quietRate)) {
+      await this.#sleep(1000);
+    }
+  }
+
+  async #call<T>(work: (core: NodeCore) => Promise<T>, timeoutMs: number): Promise<T> {
+    const lost = (): ProglogError => new ProglogError("outcome-unknown", "No answer came.");
+    const caller = { host: this.name, process: this.#process, timeoutMs, lost };
+    return this.#world.network.call(caller, this.#target, async (at) =>
+      work((at as CallEndpoint).core()),
+    );
+  }
+
+  #newValues(): string[] {
+    const { batchMax, valueBytesMax } = this.#world.plan.clients;
+    const count = this.#random.integer(1, batchMax);
+    return Array.from({ length: count }, () => {
+      this.#valueCount += 1;
+      const value = `${this.name}-${String(this.#valueCount)}`;
+      return value.padEnd(this.#random.integer(0, valueBytesMax), ".");
+    });
+  }
+
+  /** One append. @returns True if it was acknowledged. */
+  async append(): Promise<boolean> {
+    const { timeoutMs } = this.#world.plan.clients;
+    const values = this.#newValues();
+    const isConditional = this.#random.chance(0.15);
+    const expectedOffset = isConditional ? this.#guessEnd() : undefined;
+    const attempt = this.#history.beginAppend({
+      client: this.name,
+      values,
+      invokedAt: this.#now,
+      ...(expectedOffset === undefined ? {} : { expectedOffset }),
+    });
+    const records = encodeRecords(values.map((value) => ({ value: Buffer.from(value) })));
+    const relay = this.#random.chance(0.3);
+    const request = {
+      records,
+      timeoutMs: timeoutMs * this.#random.between(0.5, 1.5),
+      ...(expectedOffset === undefined ? {} : { expectedOffset }),
+    };
+    try {
+      const receipt = await this.#call(
+        async ({ log }) => log.produce(request, { relay }),
+        timeoutMs * this.#random.between(0.5, 2),
+      );
+      this.#history.endAppend(attempt, {
+        returnedAt: this.#now,
+        outcome: { type: "ok", offset: receipt.offset },
+      });
+      this.#world.endOffsetSeen = Math.max(
+        this.#world.endOffsetSeen,
+        receipt.offset + receipt.count,
+      );
+      return true;
+    } catch (error) {
+      this.#appendFailed(attempt, error);
+      return false;
+    }
+  }
+
+  #appendFailed(attempt: number, thrown: unknown): void {
+    if (!(thrown instanceof ProglogError)) throw thrown;
+    const type = thrown.outcome === "not_applied" ? "rejected" : "unknown";
+    this.#history.endAppend(attempt, { returnedAt: this.#now, outcome: { type } });
+    this.#follow(thrown);
+  }
+
+  /** Goes where the error says, or anywhere else. */
+  #follow({ fields }: ProglogError): void {
+    const leader = fields["leader"] as { readonly rpcAddr: string } | undefined;
+    if (leader !== undefined && this.#random.chance(0.9)) this.#target = hostOf(leader.rpcAddr);
+    else this.#retarget();
+  }
+
+  #guessEnd(): number {
+    const end = this.#world.endOffsetSeen;
+    return Math.max(0, end + this.#random.pick([0, 0, 0, -1, 1]));
+  }
+
+  /** One read, of what is there or just past it, from any node. */
+  async readOnce(): Promise<void> {
+    if (this.#random.chance(0.3)) this.#retarget();
+    const end = this.#world.endOffsetSeen;
+    const isNearEnd = this.#random.chance(0.6);
+    const from = isNearEnd
+      ? Math.max(0, end + this.#random.integer(-2, 1))
+      : this.#random.integer(0, end);
+    const consistency = this.#random.chance(0.8) ? "linearizable" : "local";
+    const started = { client: this.name, node: this.#target, consistency, from } as const;
+    const invokedAt = this.#now;
+    const answered = (result: ReadResult): void => {
+      this.#history.read({ ...started, invokedAt, returnedAt: this.#now, result });
+    };
+    try {
+      const record = await this.#call(
+        async ({ log }) => log.read(from, { consistency }),
+        this.#world.plan.clients.timeoutMs,
+      );
+      answered({ type: "hit", offset: record.offset, values: [record.value.toString()] });
+    } catch (thrown) {
+      if (!(thrown instanceof ProglogError)) throw thrown;
+      const endOffset = thrown.fields["endOffset"];
+      if (thrown.code === "offset-out-of-range" && typeof endOffset === "number") {
+        answered({ type: "miss", endOffset });
+      } else this.#retarget();
+    }
+  }
+}

@@ -1,0 +1,407 @@
+/**
+ * The faults of a run: which, when and where follows from the seed; each is counted, noted, and
+ * ends by itself or when the run heals.
+ *
+ * Faults stay within what the promises cover: a directory is wiped or damaged only as long as a
+ * quorum of the others has every record (the atlas), for a log that lost a majority of its disks
+ * owes nobody anything.
+ */
+import { raftFileHeaderBytes } from "../../src/storage/raft-file.js";
+import { SeededRandom } from "../../src/testing/seeded-random.js";
+import type { CrashMode, DiskCall, DiskVerdict } from "../../src/testing/simulated-disk.js";
+import { SimulatedDirectory } from "../../src/testing/simulated-file-system.js";
+import type { SimulatedNode } from "../../src/testing/simulated-node.js";
+import type { FaultClass } from "./plan.js";
+import type { World } from "./world.js";
+
+type Fault = (node: SimulatedNode) => void;
+
+export class Faults {
+  readonly #world: World;
+  readonly #random: SeededRandom;
+  readonly #isOver: () => boolean;
+  #isHealed = false;
+  /** The one node whose disk may rot or be replaced in this run: the others keep good copies. */
+  readonly #victim: SimulatedNode;
+  /** Nodes that are being removed, wiped and taken in again: one at a time. */
+  #churned: SimulatedNode | undefined;
+  /** True if the victim's disk was damaged: what it then says of damage is right. */
+  hasRotted = false;
+
+  constructor(world: World, isOver: () => boolean) {
+    this.#world = world;
+    this.#isOver = isOver;
+    this.#random = new SeededRandom(world.plan.seed, "faults");
+    this.#victim = this.#random.pick(world.nodes);
+  }
+
+  get victim(): SimulatedNode {
+    return this.#victim;
+  }
+
+  start(): void {
+    if (this.#world.plan.faults.size > 0) this.#next();
+  }
+
+  /** After the last step of the faulty phase: nothing more happens, and all that was ends. */
+  heal(): void {
+    this.#isHealed = true;
+    const { network, nodes, rates } = this.#world;
+    network.heal();
+    rates.clear();
+    for (const node of nodes) {
+      node.disk.onCall = undefined;
+      node.disk.capacityBytes = Number.MAX_SAFE_INTEGER;
+      node.process?.setRate(1);
+      if (node.isPaused) node.resume();
+    }
+  }
+
+  #later(delayMs: number, run: () => void): void {
+    this.#world.simulation.schedule(delayMs, () => {
+      if (!this.#isHealed) run();
+    });
+  }
+
+  #next(): void {
+    this.#later(this.#random.exponential(this.#world.plan.faultMeanMs), () => {
+      if (this.#isOver()) return;
+      const kind = this.#random.pick([...this.#world.plan.faults]);
+      const running = this.#world.nodes.filter((node) => node.isRunning);
+      const leader = this.#world.leader();
+      const isAimed = leader !== undefined && this.#random.chance(0.4);
+      const node = isAimed
+        ? leader
+        : this.#random.pick(running.length > 0 ? running : [this.#victim]);
+      this.#faults[kind](node);
+      this.#next();
+    });
+  }
+
+  readonly #faults: Readonly<Record<FaultClass, Fault>> = {
+    links: () => {
+      // The links are bad all the time (plan.link); here they are good for a while.
+      const bad = this.#world.network.faults;
+      this.#world.network.faults = { ...bad, lossRate: 0, duplicateRate: 0, longDelayRate: 0 };
+      this.#world.inject("good-links", "", "for a while");
+      this.#later(this.#random.exponential(1000), () => {
+        this.#world.network.faults = this.#world.plan.link;
+      });
+    },
+    partitions: () => {
+      this.#partition();
+    },
+    kills: (node) => {
+      this.#crashSoon(node, "kill");
+    },
+    "power-cuts": (node) => {
+      const mode = this.#random.pick<CrashMode>(["lose-unsynced", "keep-some", "tear"]);
+      const isTotal = this.#random.chance(0.15);
+      for (const each of isTotal ? this.#world.nodes : [node]) this.#crashSoon(each, mode);
+    },
+    pauses: (node) => {
+      this.#pause(node);
+    },
+    clocks: (node) => {
+      this.#skewClock(node);
+    },
+    "failed-syncs": (node) => {
+      this.#failCalls(node, "failed-sync", 1, ({ operation }) =>
+        operation === "sync" || operation === "syncDirectory" ? { fault: "io" } : "ok",
+      );
+    },
+    stalls: (node) => {
+      const forMs = this.#random.exponential(this.#world.plan.options.electionTimeoutMs * 5);
+      this.#failCalls(node, "stall", this.#random.integer(1, 5), ({ operation }) =>
+        operation === "sync" || operation === "write" ? { delayMs: forMs } : "ok",
+      );
+    },
+    "full-disks": (node) => {
+      this.#fill(node);
+    },
+    rot: () => {
+      this.#rot();
+    },
+    membership: (node) => {
+      this.#churn(node);
+    },
+    transfers: (node) => {
+      this.#transfer(node);
+    },
+    wipes: () => {
+      this.#churn(this.#victim);
+    },
+    stops: (node) => {
+      this.#stop(node);
+    },
+  };
+
+  #partition(): void {
+    const { network, nodes } = this.#world;
+    const hosts = this.#random.shuffled(nodes.map((node) => node.host));
+    const kind = this.#random.pick(["split", "isolate", "one-way", "bridge", "ring", "swizzle"]);
+    const [first = "", second = ""] = hosts;
+    const isCutPair = (a: string, b: string): boolean => {
+      const [at, to] = [hosts.indexOf(a), hosts.indexOf(b)];
+      const half = Math.ceil(hosts.length / 2);
+      switch (kind) {
+        case "split":
+          return at < half !== to < half;
+        case "isolate":
+          return a === first || b === first;
+        case "one-way":
+          return a === first && (b === second || this.#random.chance(0.5));
+        case "bridge":
+          return a !== first && b !== first && at < half !== to < half;
+        case "ring":
+          return Math.abs(at - to) !== 1 && Math.abs(at - to) !== hosts.length - 1;
+        default:
+          return this.#random.chance(0.4);
+      }
+    };
+    for (const a of hosts) for (const b of hosts) if (a !== b && isCutPair(a, b)) network.cut(a, b);
+    this.#world.inject("partition", first, kind);
+    const { electionTimeoutMs } = this.#world.plan.options;
+    this.#later(this.#random.exponential(electionTimeoutMs * this.#random.pick([1, 4, 15])), () => {
+      this.#world.note("", "heal", "partition");
+      network.heal();
+    });
+  }
+
+  /** Between any two disk calls, in the midst of one, or at once. */
+  #crashSoon(node: SimulatedNode, mode: CrashMode): void {
+    if (!node.isRunning) return;
+    const crash = (): void => {
+      if (!node.isRunning) return;
+      this.#world.inject(mode === "kill" ? "kill" : "power-cut", node.name, mode);
+      node.crash(mode);
+      this.#restartLater(node);
+    };
+    if (this.#random.chance(0.4)) {
+      crash();
+      return;
+    }
+    let calls = this.#random.integer(1, 8);
+    const { process } = node;
+    node.disk.onCall = () => {
+      calls -= 1;
+      if (calls === 0) {
+        this.#later(0, () => {
+          if (node.process === process) crash();
+        });
+      }
+      return "ok";
+    };
+  }
+
+  #restartLater(node: SimulatedNode): void {
+    const { electionTimeoutMs } = this.#world.plan.options;
+    const delayMs = this.#random.exponential(electionTimeoutMs * this.#random.pick([0.2, 1, 5]));
+    this.#later(delayMs, () => {
+      this.startNode(node);
+    });
+  }
+
+  /**
+   * What a person would do about a node: starts it if it is down, and replaces it if its disk is
+   * damaged, or it was removed and still has the disk of the member that it was.
+   */
+  look(node: SimulatedNode): void {
+    const { life } = node;
+    const damagedId = this.#damaged.get(node);
+    if (life === undefined && damagedId === undefined) {
+      if (!node.isRunning) this.startNode(node);
+      return;
+    }
+    const leader = this.#world.leader()?.life;
+    const wasMember = life === undefined || life.core.clusterId !== null;
+    if (leader?.core.replica.status().isReady !== true || !wasMember) return;
+    const id = damagedId ?? life?.self.id ?? "";
+    const { voters, learners } = leader.core.replica.status().configuration;
+    const isMember = [...voters, ...learners].some((member) => member.id === id);
+    if (!isMember) {
+      this.#damaged.delete(node);
+      this.renew(node);
+    } else if (damagedId !== undefined) {
+      leader.core.cluster.removeMember(id).catch(() => undefined);
+    }
+  }
+
+  /** Nodes that do not start because their disks are damaged, with the ids that they had. */
+  readonly #damaged = new Map<SimulatedNode, string>();
+  readonly #ids = new Map<SimulatedNode, string>();
+
+  /** Starts a node that is down; its disk is in order again, as far as it ever was. */
+  startNode(node: SimulatedNode): void {
+    if (node.isRunning) return;
+    node.disk.onCall = undefined;
+    this.#world.note(node.name, "start", "");
+    node.start();
+  }
+
+  #pause(node: SimulatedNode): void {
+    if (!node.isRunning || node.isPaused) return;
+    const { electionTimeoutMs } = this.#world.plan.options;
+    this.#world.inject("pause", node.name, "SIGSTOP");
+    const { process } = node;
+    node.pause();
+    this.#later(
+      this.#random.exponential(electionTimeoutMs * this.#random.pick([0.5, 2, 6])),
+      () => {
+        if (node.process !== process) return;
+        this.#world.note(node.name, "resume", "");
+        node.resume();
+      },
+    );
+  }
+
+  #skewClock(node: SimulatedNode): void {
+    const rate = this.#random.between(0.5, 2);
+    const wallStepMs = this.#random.pick([0, -3_600_000, 3_600_000]);
+    this.#world.rates.set(node.name, rate);
+    this.#world.inject(
+      "clock",
+      node.name,
+      `rate ${rate.toFixed(2)}, wall ${String(wallStepMs)} ms`,
+    );
+    node.process?.setRate(rate);
+    node.process?.stepWall(wallStepMs);
+  }
+
+  /** The next so many calls that the verdict is about go wrong. */
+  #failCalls(
+    node: SimulatedNode,
+    kind: string,
+    count: number,
+    verdictOf: (call: DiskCall) => DiskVerdict,
+  ): void {
+    if (!node.isRunning) return;
+    let left = count;
+    node.disk.onCall = (call) => {
+      const verdict = left > 0 ? verdictOf(call) : "ok";
+      if (verdict !== "ok") {
+        left -= 1;
+        this.#world.inject(kind, node.name, `${call.operation} of ${call.path}`);
+      }
+      return verdict;
+    };
+  }
+
+  #fill(node: SimulatedNode): void {
+    const used = node.disk.fileSystem.usedBytes();
+    node.disk.capacityBytes = used + this.#random.pick([0, 4096, 40_000, 100_000]);
+    this.#world.inject("full-disk", node.name, `${String(node.disk.roomBytes())} bytes left`);
+    this.#later(this.#random.exponential(3000), () => {
+      node.disk.capacityBytes = Number.MAX_SAFE_INTEGER;
+      this.#world.note(node.name, "heal", "disk has room");
+    });
+  }
+
+  /** Damages what is at rest on the victim's disk: sealed segments, and the Raft log's old files. */
+  #rot(): void {
+    const node = this.#victim;
+    const stores = filesOf(node, "log").filter((path) => path.endsWith(".log"));
+    const rafts = filesOf(node, "raft").filter((path) => path.endsWith(".raft"));
+    // The newest Raft file is prepared and the one before it is written to: the last synced write
+    // is where damage cannot be told from a torn tail (docs/formats.md).
+    const candidates = [...stores.slice(0, -1), ...rafts.slice(0, -2)];
+    const voters = this.#world.leader()?.life?.core.replica.status().configuration.voters ?? [];
+    if (candidates.length === 0 || voters.length < 3) return;
+    const path = this.#random.pick(candidates);
+    const bytes = node.disk.snapshotBytes(path)?.length ?? 0;
+    const from = path.startsWith("raft") ? raftFileHeaderBytes : 0;
+    if (bytes <= from) return;
+    const position = this.#random.integer(from, bytes - 1);
+    this.hasRotted = true;
+    this.#world.inject("rot", node.name, `${path} at ${String(position)}`);
+    node.disk.corrupt(path, position, this.#random.integer(0, 7));
+  }
+
+  /** Removes a node and takes it in again as a new one, its disk empty. */
+  #churn(chosen: SimulatedNode): void {
+    // While one disk rots, no other node's copy is thrown away.
+    const node = this.#world.plan.faults.has("rot") ? this.#victim : chosen;
+    const leader = this.#world.leader();
+    const id = node.life?.self.id;
+    if (this.#churned !== undefined || id === undefined || leader?.life === undefined) return;
+    this.#churned = node;
+    const { core } = leader.life;
+    this.#world.inject("removal", node.name, `asked of ${leader.name}`);
+    core.cluster.removeMember(id).then(
+      () => {
+        this.#world.note(node.name, "removed", "");
+        this.#later(this.#random.exponential(1000), () => {
+          this.renew(node);
+          this.#churned = undefined;
+        });
+      },
+      (error: unknown) => {
+        this.#world.note(node.name, "removal", `refused: ${(error as Error).message}`);
+        this.#churned = undefined;
+      },
+    );
+    // The leader may go before it answers.
+    this.#later(20_000, () => {
+      this.#churned = undefined;
+    });
+  }
+
+  /** An empty disk in place of the node's own: what starts is a new node under the old name. */
+  renew(node: SimulatedNode): void {
+    this.#world.inject("wipe", node.name, "comes back as a new node");
+    node.renew(
+      this.#world.newDisk(this.#world.diskOwnerOf(node)),
+      this.#world.optionsOf(node.name, false),
+    );
+    this.startNode(node);
+  }
+
+  #transfer(node: SimulatedNode): void {
+    const leader = this.#world.leader();
+    if (leader?.life === undefined) return;
+    this.#world.inject("transfer", leader.name, `to ${node.name}`);
+    leader.life.core.cluster.transferLeader(node.life?.self.id).catch(() => undefined);
+  }
+
+  #stop(node: SimulatedNode): void {
+    if (node.life === undefined || node.isPaused) return;
+    this.#world.inject("stop", node.name, "SIGTERM");
+    const { process } = node;
+    void node.stop().then(() => {
+      this.#restartLater(node);
+    });
+    // A stop that hangs is ended, as a service manager would.
+    this.#later(12_000, () => {
+      if (process === undefined || node.process !== process) return;
+      node.crash("kill");
+      this.#restartLater(node);
+    });
+  }
+
+  /** Nodes that have ended by themselves are started again, as a service manager would. */
+  tend(): void {
+    for (const node of this.#world.nodes) {
+      if (node.life !== undefined) this.#ids.set(node, node.life.self.id);
+    }
+    for (const { node, error } of this.#world.failures.splice(0)) {
+      const isDamage = error.name === "DamageError";
+      if (isDamage && !(node === this.#victim && this.hasRotted)) {
+        this.#world.violate(
+          "damage",
+          `${node.name} finds damage where none was done: ${error.message}`,
+        );
+      }
+      if (error.name === "InvariantError" || error instanceof TypeError) {
+        this.#world.violate("assertion", `${node.name}: ${error.message}\n${error.stack ?? ""}`);
+      }
+      if (isDamage) this.#damaged.set(node, this.#ids.get(node) ?? "");
+      else this.#restartLater(node);
+    }
+  }
+}
+
+function filesOf(node: SimulatedNode, directory: string): string[] {
+  const found = node.disk.fileSystem.find(directory);
+  if (!(found instanceof SimulatedDirectory)) return [];
+  return [...found.current.keys()].sort().map((name) => `${directory}/${name}`);
+}

@@ -1,0 +1,121 @@
+/**
+ * What a seed decides before anything runs: how many nodes, with which options, on what network
+ * and disks, under which classes of faults, for which clients.
+ *
+ * Each seed turns whole classes on or off (swarm testing): bugs that need one fault often hide
+ * where another keeps the cluster from ever getting that far.
+ */
+import type { NodeOptions } from "../../src/agent/options.js";
+import type { LinkFaults } from "../../src/testing/simulated-network.js";
+import { SeededRandom } from "../../src/testing/seeded-random.js";
+
+/** The classes of faults, in the words of the reports. */
+export const faultClasses = [
+  "links",
+  "partitions",
+  "kills",
+  "power-cuts",
+  "pauses",
+  "clocks",
+  "failed-syncs",
+  "stalls",
+  "full-disks",
+  "rot",
+  "membership",
+  "transfers",
+  "wipes",
+  "stops",
+] as const;
+export type FaultClass = (typeof faultClasses)[number];
+
+export interface Plan {
+  readonly seed: number;
+  readonly nodeCount: number;
+  readonly faults: ReadonlySet<FaultClass>;
+  /** Mean virtual time between two faults. */
+  readonly faultMeanMs: number;
+  readonly link: LinkFaults;
+  readonly diskLatencyMsMax: number;
+  readonly options: PlannedOptions;
+  readonly clients: {
+    readonly writers: number;
+    readonly readers: number;
+    /** Mean pause between two operations of one client. */
+    readonly thinkMs: number;
+    readonly batchMax: number;
+    readonly valueBytesMax: number;
+    readonly timeoutMs: number;
+    /** Share of time, in stretches of a second, in which no client does anything. */
+    readonly quietRate: number;
+  };
+}
+
+/** Options that are the same on all nodes. */
+export type PlannedOptions = Omit<
+  NodeOptions,
+  "nodeName" | "httpAddr" | "rpcAddr" | "join" | "bootstrap"
+>;
+
+const kibibyte = 1024;
+
+export function planOf(seed: number, nodeCount?: number): Plan {
+  const random = new SeededRandom(seed, "plan");
+  const faults = new Set(faultClasses.filter(() => random.chance(0.4)));
+  const electionTimeoutMs = random.pick([300, 600, 1000]);
+  return {
+    seed,
+    nodeCount: nodeCount ?? random.pick([3, 3, 3, 5, 5, 7]),
+    faults,
+    faultMeanMs: random.pick([150, 400, 1000, 3000]),
+    link: planLink(random, faults.has("links"), electionTimeoutMs),
+    diskLatencyMsMax: random.pick([0.2, 2, 8]),
+    options: planOptions(random, electionTimeoutMs),
+    clients: {
+      writers: random.integer(2, 5),
+      readers: random.integer(1, 3),
+      thinkMs: random.pick([10, 40, 150]),
+      batchMax: random.pick([1, 3, 10]),
+      valueBytesMax: random.pick([20, 100, 600]),
+      timeoutMs: random.pick([400, 1500, 5000]),
+      quietRate: random.pick([0, 0, 0.3]),
+    },
+  };
+}
+
+function planLink(random: SeededRandom, isBad: boolean, electionTimeoutMs: number): LinkFaults {
+  const delayMsMin = random.pick([0.05, 0.5, 5]);
+  return {
+    lossRate: isBad ? random.pick([0, 0.01, 0.1, 0.3]) : 0,
+    duplicateRate: isBad ? random.pick([0, 0.05, 0.5]) : 0,
+    delayMsMin,
+    delayMsMax: delayMsMin * random.pick([1.1, 3, 10]),
+    longDelayRate: isBad ? random.pick([0, 0.002, 0.02]) : 0,
+    longDelayMs: electionTimeoutMs * random.pick([1, 5, 20]),
+    reorders: isBad && random.chance(0.5),
+  };
+}
+
+function planOptions(random: SeededRandom, electionTimeoutMs: number): PlannedOptions {
+  return {
+    dataDir: "simulated",
+    advertiseHttpAddr: undefined,
+    advertiseRpcAddr: undefined,
+    voters: 9,
+    followerWrites: random.pick(["redirect", "forward"]),
+    electionTimeoutMs,
+    heartbeatMs: electionTimeoutMs / 10,
+    requestTimeoutMs: random.pick([1000, 5000]),
+    maxRecordBytes: 4 * kibibyte,
+    segmentBytes: kibibyte * random.pick([1, 4, 32]),
+    raftLogFileBytes: kibibyte * random.pick([8, 16, 64]),
+    raftLogKeepBytes: random.pick([0, 8 * kibibyte, 64 * kibibyte]),
+    checkpointBytes: kibibyte * random.pick([1, 4, 16, 64]),
+    tailCacheBytes: kibibyte * random.pick([1, 8, 64]),
+    pendingBytesMax: 64 * kibibyte,
+    diskFreeBytesMin: 64 * kibibyte,
+    httpConnectionsMax: 1,
+    streamsMax: 1,
+    logLevel: "silent",
+    shutdownTimeoutMs: 10_000,
+  };
+}

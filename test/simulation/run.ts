@@ -1,0 +1,351 @@
+/**
+ * One run: a cluster forms, clients work while faults happen, everything heals, and then the
+ * cluster must come to rest, serve, and hold exactly what it acknowledged.
+ */
+import { decodeBatch } from "../../src/common/record.js";
+import type { SimulatedNode } from "../../src/testing/simulated-node.js";
+import { check } from "../history/check.js";
+import type { FinalLog } from "../history/history.js";
+import { HistoryRecorder } from "../history/history.js";
+import { SimulatedClient } from "./clients.js";
+import { Faults } from "./faults.js";
+import { Invariants } from "./invariants.js";
+import { planOf } from "./plan.js";
+import type { Plan } from "./plan.js";
+import type { TraceEvent } from "./trace.js";
+import { Trace } from "./trace.js";
+import { Violation, World } from "./world.js";
+
+export interface RunOptions {
+  readonly seed: number;
+  /** Steps in the faulty phase; healing and the checks take some more. */
+  readonly steps: number;
+  readonly nodeCount?: number;
+  /** Ends the run after this step, before anything is healed. */
+  readonly until?: number;
+  /** Latest events that are kept for the report. */
+  readonly keepEvents?: number;
+}
+
+export interface RunReport {
+  readonly plan: Plan;
+  readonly steps: number;
+  readonly virtualMs: number;
+  readonly hash: string;
+  readonly injected: ReadonlyMap<string, number>;
+  readonly acknowledged: number;
+  readonly unknown: number;
+  readonly rejected: number;
+  readonly reads: number;
+  readonly leaders: number;
+  readonly committedIndex: number;
+  readonly violation: Violation | undefined;
+  /** The latest events, oldest first. */
+  readonly events: readonly TraceEvent[];
+}
+
+/** Virtual time that a healed cluster has to come to rest, and to serve. */
+const restMs = 120_000;
+const servedMin = 10;
+
+export async function runSeed(options: RunOptions): Promise<RunReport> {
+  const run = new Run(options);
+  return run.run();
+}
+
+class Run {
+  readonly #options: RunOptions;
+  readonly #world: World;
+  readonly #invariants: Invariants;
+  readonly #faults: Faults;
+  readonly #history = new HistoryRecorder();
+  readonly #writers: SimulatedClient[] = [];
+  readonly #readers: SimulatedClient[] = [];
+  #hasHealed = false;
+
+  constructor(options: RunOptions) {
+    this.#options = options;
+    const plan = planOf(options.seed, options.nodeCount);
+    this.#world = new World(plan, new Trace(options.keepEvents ?? 300));
+    this.#invariants = new Invariants(this.#world);
+    this.#faults = new Faults(this.#world, () => this.#isFaultyPhaseOver);
+    const { trace } = this.#world;
+    this.#world.network.observer = {
+      sent: (message, wire) => {
+        trace.mix(wire.length * 31 + message.term);
+        this.#invariants.sent(message);
+      },
+      delivered: (message, wire) => {
+        trace.mix(wire.length);
+        this.#noteMessage(message);
+      },
+      lost: () => undefined,
+    };
+  }
+
+  #noteMessage(message: {
+    readonly type: string;
+    readonly from: string;
+    readonly to: string;
+    readonly term: number;
+  }): void {
+    const { trace, nodes, simulation } = this.#world;
+    if (!trace.isKeeping) return;
+    const named = (id: string): string =>
+      nodes.find((node) => node.life?.self.id === id)?.name ?? id.slice(0, 8);
+    const { stepCount: step, nowMs: atMs } = simulation;
+    const { type, term } = message;
+    const from = named(message.from);
+    trace.add({
+      step,
+      atMs,
+      node: named(message.to),
+      kind: "message",
+      text: describe(message, type, term, from),
+      from,
+    });
+  }
+
+  get #isFaultyPhaseOver(): boolean {
+    return this.#world.simulation.stepCount >= this.#options.steps;
+  }
+
+  async run(): Promise<RunReport> {
+    const unhandled = (error: unknown): void => {
+      this.#world.violation ??= new Violation(
+        "crash",
+        `unhandled rejection: ${String((error as Error).stack)}`,
+      );
+    };
+    process.on("unhandledRejection", unhandled);
+    try {
+      this.#startNodes();
+      this.#startClients();
+      this.#faults.start();
+      await this.#advance(() => this.#isFaultyPhaseOver);
+      if (this.#options.until === undefined) await this.#finish();
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
+      this.#world.violation ??= error;
+    } finally {
+      process.removeListener("unhandledRejection", unhandled);
+    }
+    return this.#report();
+  }
+
+  #startNodes(): void {
+    for (const node of this.#world.nodes) {
+      // The founder first, as a person would; the others whenever.
+      const delayMs = node.name === "n1" ? 0 : this.#world.network.random.between(0, 500);
+      this.#world.simulation.schedule(delayMs, () => {
+        node.start();
+      });
+    }
+  }
+
+  #startClients(): void {
+    const { writers, readers } = this.#world.plan.clients;
+    for (let at = 1; at <= writers; at += 1) this.#newClient(this.#writers, `w${String(at)}`);
+    for (let at = 1; at <= readers; at += 1) this.#newClient(this.#readers, `r${String(at)}`);
+    for (const client of this.#writers) this.#watch(client.write());
+    for (const client of this.#readers) this.#watch(client.read());
+  }
+
+  #newClient(clients: SimulatedClient[], name: string): void {
+    clients.push(new SimulatedClient(this.#world, this.#history, name));
+  }
+
+  /** Work of clients that is under way. */
+  #workCount = 0;
+
+  #watch(work: Promise<void>): void {
+    this.#workCount += 1;
+    work.then(
+      () => {
+        this.#workCount -= 1;
+      },
+      (error: unknown) => {
+        const { message, stack } = error as Error;
+        this.#world.violation ??= new Violation(
+          "client",
+          `a client failed: ${message}\n${stack ?? ""}`,
+        );
+      },
+    );
+  }
+
+  /** Runs until it is over, with all invariants looked at after every step. */
+  async #advance(isOver: () => boolean): Promise<void> {
+    const { simulation, trace } = this.#world;
+    const { until = Infinity } = this.#options;
+    await simulation.run(() => {
+      const node = this.#world.nodeOf(simulation.lastOwner);
+      trace.mix(Math.round(simulation.nowMs * 1000));
+      if (node !== undefined) this.#invariants.check(node);
+      if (this.#world.failures.length > 0) this.#faults.tend();
+      if (this.#world.violation !== undefined) throw this.#world.violation;
+      return isOver() || simulation.stepCount >= until;
+    });
+  }
+
+  async #finish(): Promise<void> {
+    this.#world.note("", "heal", "everything");
+    this.#hasHealed = true;
+    this.#faults.heal();
+    this.#world.network.faults = { ...this.#world.plan.link, lossRate: 0, longDelayRate: 0 };
+    for (const client of [...this.#writers, ...this.#readers]) client.stop();
+    this.#restartAll();
+    await this.#settle("come to rest");
+    await this.#serve();
+    await this.#settle("come to rest again");
+    await this.#judge();
+  }
+
+  /** Every second what is down is started; what cannot be is replaced, as a person would. */
+  #restartAll(): void {
+    for (const node of this.#world.nodes) {
+      this.#faults.look(node);
+    }
+    if (this.#hasHealed)
+      this.#world.simulation.schedule(1000, () => {
+        this.#restartAll();
+      });
+  }
+
+  async #settle(what: string): Promise<void> {
+    const { simulation } = this.#world;
+    const deadlineMs = simulation.nowMs + restMs;
+    let lookMs = 0;
+    await this.#advance(() => {
+      if (simulation.nowMs < lookMs) return false;
+      lookMs = simulation.nowMs + 50;
+      const lack = this.#lack();
+      if (lack === undefined) return true;
+      if (simulation.nowMs > deadlineMs) {
+        const seconds = String(restMs / 1000);
+        this.#world.violate(
+          "F4",
+          `The healed cluster did not ${what} within ${seconds} s: ${lack}.`,
+        );
+      }
+      return false;
+    });
+  }
+
+  /** What keeps the cluster from being at rest; undefined if nothing does. */
+  #lack(): string | undefined {
+    if (this.#workCount > 0) return "clients have not ended";
+    const leader = this.#world.leader();
+    if (leader?.life === undefined) return "there is no leader";
+    const { configuration, commitIndex, isReady, lastIndex } = leader.life.core.replica.status();
+    if (!isReady) return "the leader has committed nothing in its term";
+    if (commitIndex < lastIndex) return `entries up to ${String(lastIndex)} are not committed`;
+    const members = [...configuration.voters, ...configuration.learners];
+    for (const node of this.#world.nodes) {
+      const { life } = node;
+      if (life === undefined) return `${node.name} is down`;
+      if (!members.some((member) => member.id === life.self.id)) return `${node.name} is no member`;
+      const { appliedIndex } = life.core.replica;
+      if (appliedIndex !== commitIndex) {
+        return `${node.name} has applied ${String(appliedIndex)} of ${String(commitIndex)}`;
+      }
+    }
+    return undefined;
+  }
+
+  /** A cluster at rest serves: some writes and reads must end well, of each client. */
+  async #serve(): Promise<void> {
+    const { simulation } = this.#world;
+    const deadlineMs = simulation.nowMs + restMs;
+    const before = this.#counts();
+    const [writer] = this.#writers;
+    const [reader] = this.#readers;
+    if (writer === undefined || reader === undefined) return;
+    let isDone = false;
+    const work = async (): Promise<void> => {
+      while (this.#counts().acknowledged < before.acknowledged + servedMin) await writer.append();
+      while (this.#counts().reads < before.reads + servedMin) await reader.readOnce();
+      isDone = true;
+    };
+    this.#watch(work());
+    await this.#advance(() => {
+      if (simulation.nowMs > deadlineMs) {
+        this.#world.violate("F4", "The healed cluster does not serve writes and reads.");
+      }
+      return isDone;
+    });
+  }
+
+  /** F1 to F3, and the order in time of all that clients saw. */
+  async #judge(): Promise<void> {
+    const logs: FinalLog[] = [];
+    for (const node of this.#world.nodes) {
+      let log: FinalLog | undefined;
+      const reading = this.#readLog(node).then((read) => {
+        log = read;
+      });
+      this.#watch(reading);
+      await this.#advance(() => log !== undefined);
+      if (log !== undefined) logs.push(log);
+    }
+    const [first] = check(this.#history.history(logs));
+    if (first !== undefined) this.#world.violate(first.kind, first.message);
+  }
+
+  async #readLog(node: SimulatedNode): Promise<FinalLog> {
+    const records: { offset: number; value: string }[] = [];
+    const commitLog = node.life?.core.replica.commitLog;
+    if (commitLog === undefined) throw new Error(`${node.name} is down`);
+    let offset = commitLog.startOffset;
+    while (offset < commitLog.endOffset) {
+      try {
+        for (const batch of await commitLog.read(offset, 64 * 1024)) {
+          for (const record of decodeBatch(batch)) {
+            records.push({ offset: record.offset, value: record.value.toString() });
+          }
+          offset = batch.offset + batch.count;
+        }
+      } catch (error) {
+        if ((error as Error).name !== "DamageError" || !this.#faults.hasRotted) throw error;
+        // Named, and not served: what is damaged here is whole on the others.
+        return { node: node.name, records, mayLag: true };
+      }
+    }
+    return { node: node.name, records };
+  }
+
+  #counts(): { acknowledged: number; unknown: number; rejected: number; reads: number } {
+    const counts = { acknowledged: 0, unknown: 0, rejected: 0, reads: this.#history.reads.length };
+    for (const { outcome } of this.#history.appends) {
+      if (outcome.type === "ok") counts.acknowledged += 1;
+      else counts[outcome.type] += 1;
+    }
+    return counts;
+  }
+
+  #report(): RunReport {
+    const { plan, simulation, trace, injected, violation } = this.#world;
+    return {
+      plan,
+      steps: simulation.stepCount,
+      virtualMs: simulation.nowMs,
+      hash: trace.hash,
+      injected,
+      ...this.#counts(),
+      leaders: this.#invariants.leaderCount,
+      committedIndex: this.#invariants.committedIndex,
+      violation,
+      events: trace.events,
+    };
+  }
+}
+
+function describe(message: object, type: string, term: number, from: string): string {
+  const shown = Object.entries(message)
+    .filter(([key]) => !["type", "from", "to", "term", "entries"].includes(key))
+    .map(([key, value]) => `${key} ${String(value)}`)
+    .join(", ");
+  const entries = (message as { readonly entries?: readonly object[] }).entries;
+  const count = entries === undefined ? "" : ` ${String(entries.length)} entries,`;
+  return `${type} from ${from} in term ${String(term)}:${count} ${shown}`;
+}
