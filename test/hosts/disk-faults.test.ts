@@ -36,7 +36,7 @@ async function untilStopped(node: NodeProcess, start: number): Promise<void> {
   const said = await complaints(node);
   expect(said).toHaveLength(1);
   report(`it said: ${said[0] ?? ""}`);
-  expect(said[0]).toMatch(/^proglog-node: .*disk/i);
+  expect(said[0]).toMatch(/^proglog-node: .*(sync|write) raft\/\d+\.raft/);
 }
 
 async function leaderAndFollower(cluster: DiskCluster): Promise<[NodeProcess, NodeProcess]> {

@@ -85,14 +85,20 @@ export class LoopDisk {
     return bavail * bsize;
   }
 
-  /** Takes all but so many bytes of what is free. */
+  /** Takes all but so many bytes of what is free; with 0 really all. */
   async fill(bytesLeft: number): Promise<void> {
-    const bytes = (await this.freeBytes()) - bytesLeft;
+    // The file system needs some blocks to note which ones the filler has.
+    const bytes = (await this.freeBytes()) - Math.max(bytesLeft, 2 * 1024 * 1024);
     await this.#space.run(["fallocate", "-l", String(bytes), join(this.path, "filler")]);
+    if (bytesLeft > 0) return;
+    const rest = ["if=/dev/zero", `of=${join(this.path, "filler-rest")}`, "bs=4k", "conv=fsync"];
+    const ended = await this.#space.run(["dd", ...rest]).catch((error: unknown) => error);
+    if (!String(ended).includes("No space left")) throw new Error(`dd ended: ${String(ended)}`);
   }
 
   /** Gives back what `fill` has taken. */
   async makeRoom(): Promise<void> {
-    await this.#space.run(["rm", "-f", join(this.path, "filler")]);
+    const fillers = ["filler", "filler-rest"].map((name) => join(this.path, name));
+    await this.#space.run(["rm", "-f", ...fillers]);
   }
 }
