@@ -21,6 +21,7 @@ let workloadCount = 0;
 export class Workload {
   readonly #cluster: TestCluster;
   readonly #prefix: string;
+  readonly #valueBytes: number;
   readonly #recorder = new HistoryRecorder();
   /** How often each reason for not acknowledging was given. */
   readonly refusals = new Map<string, number>();
@@ -28,8 +29,10 @@ export class Workload {
   #isOver = false;
   #acknowledgedCount = 0;
 
-  constructor(cluster: TestCluster) {
+  /** @param valueBytes Values are made at least so long. */
+  constructor(cluster: TestCluster, valueBytes = 0) {
     this.#cluster = cluster;
+    this.#valueBytes = valueBytes;
     workloadCount += 1;
     this.#prefix = `w${workloadCount}`;
   }
@@ -85,7 +88,7 @@ export class Workload {
   async #write(writer: number): Promise<void> {
     for (let count = 0; !this.#isOver; count += 1) {
       const node = anyOf(this.#cluster.nodes);
-      const value = `${this.#prefix}-${writer}-${count}`;
+      const value = `${this.#prefix}-${writer}-${count}`.padEnd(this.#valueBytes, ".");
       const client = `writer-${writer}`;
       const begun = { client, values: [value], invokedAt: performance.now() };
       const attempt = this.#recorder.beginAppend(begun);
