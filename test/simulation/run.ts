@@ -3,15 +3,17 @@
  * cluster must come to rest, serve, and hold exactly what it acknowledged.
  */
 import { decodeBatch } from "../../src/common/record.js";
+import type { Message } from "../../src/raft/index.js";
 import type { SimulatedNode } from "../../src/testing/simulated-node.js";
 import { check } from "../history/check.js";
-import type { FinalLog } from "../history/history.js";
+import type { FinalLog, History } from "../history/history.js";
 import { HistoryRecorder } from "../history/history.js";
 import { SimulatedClient } from "./clients.js";
 import { Faults } from "./faults.js";
 import { Invariants } from "./invariants.js";
 import { planOf } from "./plan.js";
 import type { Plan } from "./plan.js";
+import { Recording } from "./recording.js";
 import type { TraceEvent } from "./trace.js";
 import { Trace } from "./trace.js";
 import { Violation, World } from "./world.js";
@@ -25,6 +27,8 @@ export interface RunOptions {
   readonly until?: number;
   /** Latest events that are kept for the report. */
   readonly keepEvents?: number;
+  /** Records what a page of the run shows beyond its events. */
+  readonly isRecorded?: boolean;
 }
 
 export interface RunReport {
@@ -42,6 +46,9 @@ export interface RunReport {
   readonly violation: Violation | undefined;
   /** The latest events, oldest first. */
   readonly events: readonly TraceEvent[];
+  /** What clients saw; the nodes' last logs are not part of it. */
+  readonly history: History;
+  readonly recording: Recording | undefined;
 }
 
 /** Virtual time that a healed cluster has to come to rest, and to serve. */
@@ -59,6 +66,7 @@ class Run {
   readonly #invariants: Invariants;
   readonly #faults: Faults;
   readonly #history = new HistoryRecorder();
+  readonly #recording: Recording | undefined;
   readonly #writers: SimulatedClient[] = [];
   readonly #readers: SimulatedClient[] = [];
   #hasHealed = false;
@@ -68,42 +76,42 @@ class Run {
     const plan = planOf(options.seed, options.nodeCount);
     this.#world = new World(plan, new Trace(options.keepEvents ?? 300));
     this.#invariants = new Invariants(this.#world);
+    this.#recording = options.isRecorded === true ? new Recording(this.#world) : undefined;
     this.#faults = new Faults(this.#world, () => this.#isFaultyPhaseOver);
     const { trace } = this.#world;
     this.#world.network.observer = {
       sent: (message, wire) => {
         trace.mix(wire.length * 31 + message.term);
+        this.#recording?.sent(message);
         this.#invariants.sent(message);
       },
       delivered: (message, wire) => {
         trace.mix(wire.length);
-        this.#noteMessage(message);
+        if (trace.isKeeping) trace.add(this.#eventOf(message));
       },
-      lost: () => undefined,
+      lost: (message, why) => {
+        this.#recording?.noteLost(message, why, this.#eventOf(message));
+      },
     };
   }
 
-  #noteMessage(message: {
-    readonly type: string;
-    readonly from: string;
-    readonly to: string;
-    readonly term: number;
-  }): void {
-    const { trace, nodes, simulation } = this.#world;
-    if (!trace.isKeeping) return;
+  #eventOf(message: Message): TraceEvent {
+    const { nodes, simulation } = this.#world;
     const named = (id: string): string =>
       nodes.find((node) => node.life?.self.id === id)?.name ?? id.slice(0, 8);
     const { stepCount: step, nowMs: atMs } = simulation;
     const { type, term } = message;
     const from = named(message.from);
-    trace.add({
+    return {
       step,
       atMs,
       node: named(message.to),
       kind: "message",
       text: describe(message, type, term, from),
       from,
-    });
+      type,
+      ...this.#recording?.departureOf(message),
+    };
   }
 
   get #isFaultyPhaseOver(): boolean {
@@ -181,6 +189,7 @@ class Run {
     await simulation.run(() => {
       const node = this.#world.nodeOf(simulation.lastOwner);
       trace.mix(Math.round(simulation.nowMs * 1000));
+      this.#recording?.look();
       if (node !== undefined) this.#invariants.check(node);
       if (this.#world.failures.length > 0) this.#faults.tend();
       if (this.#world.violation !== undefined) throw this.#world.violation;
@@ -336,6 +345,8 @@ class Run {
       committedIndex: this.#invariants.committedIndex,
       violation,
       events: trace.events,
+      history: this.#history.history([]),
+      recording: this.#recording,
     };
   }
 }

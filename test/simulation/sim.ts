@@ -61,6 +61,7 @@ async function run(seed: number, keepEvents: number): Promise<RunReport> {
     seed,
     steps,
     keepEvents,
+    isRecorded: options.html !== undefined,
     ...(nodeCount === undefined ? {} : { nodeCount }),
     ...(options.until === undefined ? {} : { until: wholeNumber("until", options.until) }),
   });

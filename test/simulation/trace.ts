@@ -11,8 +11,13 @@ export interface TraceEvent {
   readonly node: string;
   readonly kind: string;
   readonly text: string;
-  /** For a message: where it came from, and when it left. */
+  /** For a message: where it came from. */
   readonly from?: string;
+  /** For a message: its type, as in src/raft/message.ts. */
+  readonly type?: string;
+  /** For a message in a recorded run: when it left. */
+  readonly sentStep?: number;
+  readonly sentAtMs?: number;
 }
 
 export class Trace {
