@@ -1,5 +1,5 @@
 /**
- * The proxy itself, before an echo server: a cut, a delay and a reset are what they claim to be.
+ * The proxy itself, before an echo server: each fault is what it claims to be.
  */
 import { createConnection, createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 
 import { until } from "./poll.js";
 import { freePort } from "./ports.js";
+import { ownerOf } from "./socket-owner.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
 let echo: Server;
@@ -17,8 +18,8 @@ let socket: Socket;
 let received = "";
 let failure = "";
 
-async function dial(): Promise<Socket> {
-  const dialled = createConnection({ port: proxy.port, host: "127.0.0.1" });
+async function dial(port = proxy.port): Promise<Socket> {
+  const dialled = createConnection({ port, host: "127.0.0.1" });
   dialled.setEncoding("utf8");
   dialled.on("data", (text: string) => {
     received += text;
@@ -26,7 +27,12 @@ async function dial(): Promise<Socket> {
   dialled.on("error", (error: NodeJS.ErrnoException) => {
     failure = error.code ?? error.message;
   });
-  await new Promise<void>((resolve) => dialled.once("connect", resolve));
+  await new Promise<void>((resolve) => {
+    dialled.once("connect", resolve);
+    dialled.once("close", () => {
+      resolve();
+    });
+  });
   return dialled;
 }
 
@@ -107,4 +113,60 @@ test("resets connections", async () => {
   await untilReceived("a");
   proxy.reset();
   await until("the reset", async () => (failure === "ECONNRESET" ? true : undefined));
+});
+
+test("lets a throttled link pass so many bytes a second", async () => {
+  proxy.throttle(10_000, { direction: "in" });
+  const start = performance.now();
+  socket.write("x".repeat(2_000));
+  await untilReceived("x".repeat(2_000));
+  expect(performance.now() - start).toBeGreaterThan(170);
+});
+
+test("cuts one way only, if asked", async () => {
+  proxy.cut({ direction: "out" });
+  socket.write("a");
+  await until("the echo server to have answered", async () =>
+    proxy.passedBytes.in === 1 && received === "" ? true : undefined,
+  );
+  expect(proxy.passedBytes.out).toBe(0);
+  proxy.heal();
+  await untilReceived("a");
+});
+
+test("swallows what is sent, keeps the connection, and resets it when healed", async () => {
+  socket.write("a");
+  await untilReceived("a");
+  proxy.swallow({ direction: "in" });
+  socket.write("b");
+  await until("the byte to be gone", async () => (proxy.swallowedBytes === 1 ? true : undefined));
+  expect([received, failure]).toEqual(["a", ""]);
+  proxy.heal();
+  await until("the reset", async () => (failure === "ECONNRESET" ? true : undefined));
+});
+
+test("tells those who dial apart, and sends a stranger away", async () => {
+  const names = ["one", "other", undefined];
+  const known = await TcpProxy.listen(await freePort(), proxy.targetPort, {
+    nameOf: () => names.shift(),
+  });
+  known.cut({ from: "one" });
+  const cut = await dial(known.port);
+  const passing = await dial(known.port);
+  cut.write("c");
+  passing.write("p");
+  await untilReceived("p");
+  const stranger = await dial(known.port);
+  await until("the stranger's end", async () => (stranger.destroyed ? true : undefined));
+  known.heal();
+  await untilReceived("pc");
+  for (const dialled of [cut, passing]) dialled.destroy();
+  await known.close();
+});
+
+test.runIf(process.platform === "linux")("knows which process dialled", async () => {
+  const port = socket.localPort;
+  if (port === undefined) throw new Error("the socket is connected");
+  expect(ownerOf(port, [1, process.pid])).toBe(process.pid);
+  expect(ownerOf(port, [])).toBeUndefined();
 });

@@ -16,7 +16,8 @@ import type {
   ReadResult,
 } from "./history.js";
 import { lies } from "./lies.js";
-import { RandomHistory, randomOf } from "./random-history.js";
+import { RandomHistory } from "./random-history.js";
+import { Chance } from "./random.js";
 import type { Violation, ViolationKind } from "./violations.js";
 
 function held(...values: readonly string[]): FinalLog["records"] {
@@ -372,9 +373,9 @@ describe("random histories", () => {
     let told = 0;
     assertProperty(
       property(integer(), (seed) => {
-        const random = randomOf(seed);
+        const chance = new Chance(seed);
         const pick = <T>(items: readonly T[]): T | undefined =>
-          items[Math.floor(random() * items.length)];
+          items.length === 0 ? undefined : chance.of(items);
         const history = tell(new RandomHistory(seed).make(), pick);
         if (history === undefined) return;
         told += 1;

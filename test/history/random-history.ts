@@ -6,17 +6,7 @@
  * same logical write, be conditional or batches. One seed decides all.
  */
 import type { AppendAttempt, AppendOutcome, FinalLog, History, ReadOperation } from "./history.js";
-
-/** Numbers in [0, 1) that a seed decides (mulberry32). */
-export function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
+import { randomOf } from "./random.js";
 
 /** Something that happens at one moment. */
 interface Moment {
