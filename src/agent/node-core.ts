@@ -155,11 +155,14 @@ export class NodeCore {
       commitLog: replica.commitLog,
       checkpoints: directory.checkpoints,
       source: snapshots,
-      memberOf: (id) => {
-        const member = this.#members().find((candidate) => candidate.id === id);
-        return member === undefined
-          ? replica.addresses.heard(id)
-          : replica.addresses.current(member);
+      sources: (offering) => {
+        const { self } = this.#parts;
+        const members = this.#members().filter((member) => member.id !== self.id);
+        const others = members.filter((member) => member.id !== offering);
+        const known = members.find((member) => member.id === offering);
+        const first = known === undefined ? replica.addresses.heard(offering) : known;
+        const all = first === undefined ? others : [first, ...others];
+        return all.map((member) => replica.addresses.current(member));
       },
       signal: this.#stopping.signal,
     });

@@ -1,10 +1,11 @@
 /**
  * The data directory of a node: opened, locked, and bound to one identity and one cluster.
  *
- * Invariant: once bound to a cluster, or known to hold a log, it stays so.
+ * Invariant: once bound to a cluster, or known to hold a log or a checkpoint, it stays so.
  */
 import type { Random } from "../common/random.js";
-import type { CheckpointStore } from "../storage/checkpoint.js";
+import type { Checkpoint, CheckpointStore } from "../storage/checkpoint.js";
+import { DamageError } from "../storage/damage.js";
 import type { Disk, DiskLock } from "../storage/disk.js";
 import { DiskError } from "../storage/disk.js";
 import type { Identity } from "../storage/identity.js";
@@ -49,7 +50,11 @@ export class NodeDirectory {
     checkpoints: CheckpointStore,
   ) {
     this.disk = disk;
-    this.checkpoints = checkpoints;
+    this.checkpoints = {
+      load: async () => this.#loadCheckpoint(checkpoints),
+      save: async (checkpoint) => this.#saveCheckpoint(checkpoints, checkpoint),
+      close: async () => checkpoints.close(),
+    };
     this.#lock = lock;
     this.#identity = identity;
   }
@@ -69,11 +74,32 @@ export class NodeDirectory {
     if (!hasLog || isFounding) await this.#change({ hasLog: true, isFounding: false });
   }
 
-  async #change(change: Partial<Identity>): Promise<void> {
-    const identity = { ...this.#identity, ...change };
-    await writeIdentity(this.disk, identity);
-    this.#identity = identity;
+  async #loadCheckpoint(checkpoints: CheckpointStore): Promise<Checkpoint | undefined> {
+    const checkpoint = await checkpoints.load();
+    if (checkpoint === undefined && this.#identity.hasCheckpoint) {
+      throw new DamageError("checkpoint", 0, "the checkpoint is missing");
+    }
+    return checkpoint;
   }
+
+  /** Noted before the Raft log lets go of what the checkpoint covers. */
+  async #saveCheckpoint(checkpoints: CheckpointStore, checkpoint: Checkpoint): Promise<void> {
+    await checkpoints.save(checkpoint);
+    if (!this.#identity.hasCheckpoint) await this.#change({ hasCheckpoint: true });
+  }
+
+  async #change(change: Partial<Identity>): Promise<void> {
+    const changing = this.#changing.then(async () => {
+      const identity = { ...this.#identity, ...change };
+      await writeIdentity(this.disk, identity);
+      this.#identity = identity;
+    });
+    this.#changing = changing.catch(() => undefined);
+    await changing;
+  }
+
+  /** One change of the file at a time. */
+  #changing: Promise<void> = Promise.resolve();
 
   /** Lets go of the lock. The replica has closed the checkpoints, unless a start failed. */
   async close(): Promise<void> {
@@ -84,7 +110,13 @@ export class NodeDirectory {
 
 async function newIdentity(disk: Disk, random: Random, isFounding: boolean): Promise<Identity> {
   const clusterId = isFounding ? random.uuid() : null;
-  const identity: Identity = { nodeId: random.uuid(), clusterId, isFounding, hasLog: false };
+  const identity: Identity = {
+    nodeId: random.uuid(),
+    clusterId,
+    isFounding,
+    hasLog: false,
+    hasCheckpoint: false,
+  };
   await writeIdentity(disk, identity);
   return identity;
 }

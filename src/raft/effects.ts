@@ -69,8 +69,10 @@ export type Event =
   | { readonly type: "persisted"; readonly token: number }
   /** The state machine holds everything up to this index. */
   | { readonly type: "applied"; readonly index: number }
-  /** Answer to `load`; empty if the entries could not be read. */
+  /** Answer to `load`; empty if the entries are not there, or not durable yet. */
   | { readonly type: "loaded"; readonly peer: NodeId; readonly entries: readonly Entry[] }
+  /** Answer to `load`: the entries are damaged here, and will not be had by trying again. */
+  | { readonly type: "loadFailed"; readonly peer: NodeId }
   /** What was in flight to the peer is lost. */
   | { readonly type: "unreachable"; readonly peer: NodeId }
   /** Answer to `fetchSnapshot`: it lies durable on this node, ready to be taken. */

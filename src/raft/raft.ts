@@ -34,6 +34,7 @@ import {
   broadcastAppend,
   handleAppendRequest,
   handleAppendResponse,
+  handleLoadFailed,
   handleLoaded,
   handleUnreachable,
   notifyCommit,
@@ -183,6 +184,9 @@ export class Raft {
         return;
       case "loaded":
         handleLoaded(state, event.peer, event.entries);
+        return;
+      case "loadFailed":
+        handleLoadFailed(state, event.peer);
         return;
       case "unreachable":
         handleUnreachable(state, event.peer);

@@ -97,6 +97,16 @@ export function handleLoaded(state: RaftState, peer: NodeId, entries: readonly E
   else progress.probeSent = progress.state === "probe";
 }
 
+/** What the peer needs is damaged on this node's disk: its applied state serves instead. */
+export function handleLoadFailed(state: RaftState, peer: NodeId): void {
+  const progress = state.progress.get(peer);
+  if (state.role !== "leader" || progress?.loading !== true) return;
+  progress.loading = false;
+  if (state.appliedIndex >= progress.nextIndex) {
+    offerSnapshot(state, peer, progress, state.appliedIndex);
+  } else progress.probeSent = progress.state === "probe";
+}
+
 /**
  * A heartbeat: an append without entries, at what the follower is known to match, so that it
  * can neither be refused nor commit too much (rules R-R6, R-C3).
@@ -119,7 +129,9 @@ export function tickHeartbeat(state: RaftState): void {
     if (state.tickCount - progress.sentTick < heartbeatTicks) continue;
     sendHeartbeat(state, id);
     const isOfferOld = state.tickCount - progress.offeredTick >= electionTicks;
-    if (progress.state === "snapshot" && isOfferOld) offerSnapshot(state, id, progress);
+    if (progress.state === "snapshot" && isOfferOld) {
+      offerSnapshot(state, id, progress, progress.offeredIndex);
+    }
   }
 }
 

@@ -6,21 +6,32 @@
  * ignored; a suffix that goes on from it is kept; any other is void, and with it its
  * configurations.
  */
+import { present } from "../common/assert.js";
 import type { Configuration, NodeId, SnapshotOffer, SnapshotResponse } from "./message.js";
 import type { Progress } from "./progress.js";
 import { becomeFollower } from "./roles.js";
 import type { RaftState } from "./state.js";
 
-/** Leader: tells a member to fetch a snapshot that reaches at least the log's start. */
-export function offerSnapshot(state: RaftState, to: NodeId, progress: Progress): void {
-  progress.becomeSnapshot(state.log.snapshotIndex, state.tickCount);
+/**
+ * Leader: tells a member to fetch a snapshot that reaches at least the log's start.
+ *
+ * @param indexMin A held and applied entry that it must reach as well.
+ */
+export function offerSnapshot(
+  state: RaftState,
+  to: NodeId,
+  progress: Progress,
+  indexMin = 0,
+): void {
+  const index = Math.max(state.log.snapshotIndex, indexMin);
+  progress.becomeSnapshot(index, state.tickCount);
   state.send({
     type: "snapshotOffer",
     from: state.id,
     to,
     term: state.term,
-    index: state.log.snapshotIndex,
-    snapshotTerm: state.log.snapshotTerm,
+    index,
+    snapshotTerm: present(state.log.termAt(index), "an offered entry has a term"),
     round: state.readRound,
   });
 }

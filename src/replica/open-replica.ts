@@ -22,11 +22,9 @@ import type { CommitLogOptions } from "../storage/commit-log.js";
 import { CommitLog } from "../storage/commit-log.js";
 import { DamageError } from "../storage/damage.js";
 import type { EntryPlaces } from "../storage/entry-places.js";
-import type { Disk } from "../storage/disk.js";
 import { stampSlot } from "../storage/frame.js";
 import type { OpenedRaftLog, RaftLogOptions } from "../storage/raft-log.js";
 import { RaftLog } from "../storage/raft-log.js";
-import { baseOffsetOf } from "../storage/segment.js";
 import { frameOf, parseConfiguration } from "./entry-frame.js";
 import type { ReplicaParts } from "./replica.js";
 import { Replica } from "./replica.js";
@@ -57,7 +55,6 @@ export async function openReplica(parts: OpenReplicaParts): Promise<Replica> {
   const checkpoint = (await parts.checkpoints.load()) ?? emptyCheckpoint;
   const opened = await RaftLog.open({ disk, clock, random }, parts.raftLogOptions, onFailed);
   const image = await Promise.race([fitLog(opened, checkpoint), failing]);
-  await checkRecords(disk, parts.commitLogOptions.directory, image);
   // A crash may have kept a part of the first entries; nothing was promised before all were there.
   if (parts.founding !== undefined && image.lastIndex < foundingCount) {
     await Promise.race([found(opened.log, parts.founding, clock.wallNow()), failing]);
@@ -122,16 +119,6 @@ async function fitLog(opened: OpenedRaftLog, checkpoint: Checkpoint): Promise<Lo
   if (places.firstIndex === 1) return imageOf(places, 0, 0);
   if (places.firstIndex === appliedIndex + 1) return imageOf(places, appliedIndex, appliedTerm);
   return imageOf(places, places.firstIndex, places.at(places.firstIndex)?.term ?? 0);
-}
-
-/** Records without a checkpoint and without a log that leads to them: something is lost. */
-async function checkRecords(disk: Disk, directory: string, image: LogImage): Promise<void> {
-  if (image.lastIndex > 0) return;
-  const stores = (await disk.list(directory)).filter((name) => baseOffsetOf(name) !== undefined);
-  const [store] = stores;
-  if (store === undefined) return;
-  const what = "the checkpoint and the Raft log that lead to these records are lost";
-  throw new DamageError(`${directory}/${store}`, 0, what);
 }
 
 function atCheckpoint({ appliedIndex, appliedTerm }: Checkpoint): LogImage {

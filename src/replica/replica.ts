@@ -481,7 +481,12 @@ export class Replica {
     // Through the log's queue in any case: what was persisted before must be durable before this
     // token is, and the checkpoint must not name a term that the hard state does not.
     await this.#appendNow({ hardState, frames: [] });
+    // What a checkpoint waits for was persisted before, so it is durable now. The core, which holds
+    // the snapshot's log already, says so only once this is over: waiting for it would never end.
+    this.#isAllDurable = true;
+    this.#wakeDurable();
     await this.#checkpointer.pause();
+    this.#isAllDurable = false;
     this.#machine = await fetched.install();
     this.#checkpointer.resume();
     const truncateFrom = snapshot.keepsSuffix ? undefined : 1;
@@ -541,8 +546,15 @@ export class Replica {
   #durableWaiters: DurableWaiter[] = [];
   #isLogClosed = false;
 
+  /** True while a snapshot waits for a checkpoint: all that this can name is durable by then. */
+  #isAllDurable = false;
+
+  #isDurable(index: number): boolean {
+    return this.#isAllDurable || index <= this.#raft.durableIndex;
+  }
+
   async #whenDurable(index: number): Promise<void> {
-    if (this.#raft.durableIndex >= index) return;
+    if (this.#isDurable(index)) return;
     if (this.#isLogClosed) throw new Error("the node stops");
     await new Promise<void>((resolve, reject) => {
       this.#durableWaiters.push({ index, resolve, reject });
@@ -552,7 +564,7 @@ export class Replica {
   #wakeDurable(): void {
     const left: DurableWaiter[] = [];
     for (const waiter of this.#durableWaiters) {
-      if (waiter.index <= this.#raft.durableIndex) waiter.resolve();
+      if (this.#isDurable(waiter.index)) waiter.resolve();
       else left.push(waiter);
     }
     this.#durableWaiters = left;
@@ -577,11 +589,13 @@ export class Replica {
 
   /** Reads entries back for a slow peer. */
   async #load(peer: NodeId, from: number, bytesMax: number): Promise<void> {
-    let entries: Entry[] = [];
+    let entries: Entry[];
     try {
       entries = await this.#readEntries(from, bytesMax);
     } catch (error) {
       this.#parts.logger.error({ from, error: (error as Error).message }, "raft-log-damaged");
+      this.#dispatch({ type: "loadFailed", peer });
+      return;
     }
     this.#dispatch({ type: "loaded", peer, entries });
   }

@@ -34,22 +34,34 @@ export interface SnapshotReceivingParts {
   readonly commitLog: CommitLog;
   readonly checkpoints: CheckpointStore;
   readonly source: SnapshotSource;
-  /** The member as it can be dialled. */
-  readonly memberOf: (id: NodeId) => Member | undefined;
+  /**
+   * Whom to ask, as they can be dialled, the one that offers it first: any member can send one.
+   */
+  readonly sources: (offering: NodeId) => readonly Member[];
   readonly signal: AbortSignal;
 }
 
 export class SnapshotReceiving implements SnapshotPort {
   readonly #parts: SnapshotReceivingParts;
+  /** Transfers that failed since the last that did not: the next asks another member. */
+  #failureCount = 0;
 
   constructor(parts: SnapshotReceivingParts) {
     this.#parts = parts;
   }
 
   async fetch(from: NodeId, indexMin: number): Promise<FetchedSnapshot | undefined> {
-    const { disk, source, memberOf, signal } = this.#parts;
-    const peer = memberOf(from);
+    const peers = this.#parts.sources(from);
+    const peer = peers[this.#failureCount % peers.length];
     if (peer === undefined) return undefined;
+    this.#failureCount += 1;
+    const fetched = await this.#fetchFrom(peer, indexMin);
+    if (fetched !== undefined) this.#failureCount = 0;
+    return fetched;
+  }
+
+  async #fetchFrom(peer: Member, indexMin: number): Promise<FetchedSnapshot | undefined> {
+    const { disk, source, signal } = this.#parts;
     await disk.makeDirectory(incomingDirectory);
     const incoming = await this.#openIncoming();
     let checkpoint: Checkpoint | undefined;

@@ -22,6 +22,8 @@ export interface Identity {
   readonly isFounding: boolean;
   /** True once there is a Raft log: from then on an empty one is damage, not a first start. */
   readonly hasLog: boolean;
+  /** True once a checkpoint was saved: from then on the lack of one is damage. */
+  readonly hasCheckpoint: boolean;
 }
 
 /** @returns undefined in a directory without an identity. @throws DamageError */
@@ -54,10 +56,10 @@ function decode(text: string): Identity | undefined {
   }
   if (typeof value !== "object" || value === null) return undefined;
   const { crc, ...body } = value as Record<string, unknown>;
-  const { format, nodeId, clusterId, isFounding, hasLog } = body;
+  const { format, nodeId, clusterId, isFounding, hasLog, hasCheckpoint } = body;
   if (format !== formatVersion || crc !== crc32(JSON.stringify(body))) return undefined;
   if (typeof nodeId !== "string" || typeof isFounding !== "boolean") return undefined;
-  if (typeof hasLog !== "boolean") return undefined;
+  if (typeof hasLog !== "boolean" || typeof hasCheckpoint !== "boolean") return undefined;
   if (clusterId !== null && typeof clusterId !== "string") return undefined;
-  return { nodeId, clusterId, isFounding, hasLog };
+  return { nodeId, clusterId, isFounding, hasLog, hasCheckpoint };
 }

@@ -294,6 +294,9 @@ function checkFit(
   if (identity?.hasLog === true && isBare) {
     report.fault(raftDirectory, 0, "the files of the Raft log are missing");
   }
+  if (identity?.hasCheckpoint === true && checkpoint === undefined) {
+    report.fault("checkpoint", 0, "the checkpoint is missing");
+  }
   if (checkpoint === undefined) return;
   const { appliedIndex, appliedTerm } = checkpoint;
   if (raft.hardState.term < appliedTerm) {

@@ -42,6 +42,8 @@ export interface NodeLife {
 export class SimulatedNode {
   readonly name: string;
   readonly host: string;
+  /** Id of the member that the disk belongs to, as of the last start; empty before the first. */
+  id = "";
   disk: SimulatedDisk;
   readonly #parts: SimulatedNodeParts;
   #options: NodeOptions;
@@ -95,7 +97,8 @@ export class SimulatedNode {
       isFounding: options.bootstrap,
     });
     const { nodeName: name, rpcAddr, httpAddr } = options;
-    const self = { id: directory.identity.nodeId, name, rpcAddr, httpAddr };
+    this.id = directory.identity.nodeId;
+    const self = { id: this.id, name, rpcAddr, httpAddr };
     const transport = new SimulatedTransport(network, () => endpoint);
     const core = await NodeCore.open({
       ...{ directory, self, transport, random, logger, options },

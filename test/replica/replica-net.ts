@@ -164,7 +164,7 @@ export class ReplicaNet {
         commitLog: replica.commitLog,
         checkpoints: host.checkpoints,
         source: (peer, request) => this.#snapshotOf(peer.id, request),
-        memberOf: (peer) => this.members.find((candidate) => candidate.id === peer),
+        sources: (peer) => this.members.filter((candidate) => candidate.id === peer),
         signal: new AbortController().signal,
       }),
     );

@@ -229,7 +229,6 @@ export class Faults {
 
   /** Nodes that do not start because their disks are damaged, with the ids that they had. */
   readonly #damaged = new Map<SimulatedNode, string>();
-  readonly #ids = new Map<SimulatedNode, string>();
 
   /** Starts a node that is down; its disk is in order again, as far as it ever was. */
   startNode(node: SimulatedNode): void {
@@ -380,9 +379,6 @@ export class Faults {
 
   /** Nodes that have ended by themselves are started again, as a service manager would. */
   tend(): void {
-    for (const node of this.#world.nodes) {
-      if (node.life !== undefined) this.#ids.set(node, node.life.self.id);
-    }
     for (const { node, error } of this.#world.failures.splice(0)) {
       const isDamage = error.name === "DamageError";
       if (isDamage && !(node === this.#victim && this.hasRotted)) {
@@ -394,7 +390,7 @@ export class Faults {
       if (error.name === "InvariantError" || error instanceof TypeError) {
         this.#world.violate("assertion", `${node.name}: ${error.message}\n${error.stack ?? ""}`);
       }
-      if (isDamage) this.#damaged.set(node, this.#ids.get(node) ?? "");
+      if (isDamage) this.#damaged.set(node, node.id);
       else this.#restartLater(node);
     }
   }

@@ -9,6 +9,7 @@ const identity = {
   clusterId: null,
   isFounding: true,
   hasLog: false,
+  hasCheckpoint: false,
 };
 const bound = { ...identity, clusterId: "a-cluster", isFounding: false, hasLog: true };
 

@@ -33,6 +33,7 @@ async function stoppedNode(): Promise<CommitLogState> {
     clusterId: "cluster-c",
     isFounding: false,
     hasLog: true,
+    hasCheckpoint: true,
   });
   const { log } = await openLog(disk);
   await append(log, {
