@@ -1,8 +1,11 @@
 /**
- * How the tests run: `unit` in parallel, then `cluster` and `hosts` one file at a time, because
+ * How the tests run: `unit` in parallel, then the simulation alone, then `cluster` and `hosts` one file at a time, because
  * tests that start real nodes compete for processors and their elections would time out.
  */
 import { defineConfig } from "vitest/config";
+
+/** The simulator's seeds take all processors for some minutes. */
+const seedsTest = "test/simulation/seeds.test.ts";
 
 export default defineConfig({
   test: {
@@ -15,10 +18,19 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/bench/**", "test/cluster/**", "test/hosts/**"],
+          exclude: ["test/bench/**", "test/cluster/**", "test/hosts/**", seedsTest],
           testTimeout: 30_000,
           hookTimeout: 30_000,
           sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "simulation",
+          include: [seedsTest],
+          testTimeout: 900_000,
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -29,7 +41,7 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 180_000,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -40,7 +52,7 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 60_000,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
     ],

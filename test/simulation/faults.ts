@@ -207,28 +207,30 @@ export class Faults {
    * damaged, or it was removed and still has the disk of the member that it was.
    */
   look(node: SimulatedNode): void {
-    const { life } = node;
-    const damagedId = this.#damaged.get(node);
-    if (life === undefined && damagedId === undefined) {
+    if (node.life === undefined && !this.#damaged.has(node)) {
       if (!node.isRunning) this.startNode(node);
       return;
     }
     const leader = this.#world.leader()?.life;
-    const wasMember = life === undefined || life.core.clusterId !== null;
-    if (leader?.core.replica.status().isReady !== true || !wasMember) return;
-    const id = damagedId ?? life?.self.id ?? "";
+    if (leader?.core.replica.status().isReady !== true) return;
     const { voters, learners } = leader.core.replica.status().configuration;
-    const isMember = [...voters, ...learners].some((member) => member.id === id);
-    if (!isMember) {
-      this.#damaged.delete(node);
-      this.renew(node);
-    } else if (damagedId !== undefined) {
-      leader.core.cluster.removeMember(id).catch(() => undefined);
+    const members = [...voters, ...learners];
+    // A member whose disk is gone, or is damaged, will not come back.
+    const isLost = (id: string): boolean =>
+      !this.#world.nodes.some((other) => other.id === id && !this.#damaged.has(other));
+    const lost = members.find((member) => isLost(member.id));
+    if (lost !== undefined) {
+      leader.core.cluster.removeMember(lost.id).catch(() => undefined);
+      return;
     }
+    const wasMember = node.life === undefined || node.life.core.clusterId !== null;
+    if (!wasMember || members.some((member) => member.id === node.id)) return;
+    this.#damaged.delete(node);
+    this.renew(node);
   }
 
-  /** Nodes that do not start because their disks are damaged, with the ids that they had. */
-  readonly #damaged = new Map<SimulatedNode, string>();
+  /** Nodes that do not start because their disks are damaged. */
+  readonly #damaged = new Set<SimulatedNode>();
 
   /** Starts a node that is down; its disk is in order again, as far as it ever was. */
   startNode(node: SimulatedNode): void {
@@ -390,7 +392,7 @@ export class Faults {
       if (error.name === "InvariantError" || error instanceof TypeError) {
         this.#world.violate("assertion", `${node.name}: ${error.message}\n${error.stack ?? ""}`);
       }
-      if (isDamage) this.#damaged.set(node, node.id);
+      if (isDamage) this.#damaged.add(node);
       else this.#restartLater(node);
     }
   }

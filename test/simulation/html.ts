@@ -156,12 +156,10 @@ the one before, <kbd>l</kbd> <kbd>L</kbd> leader changes, <kbd>x</kbd> failing s
 </section>`;
 }
 
-const weighty = new Set(
-  ["fault", "heal", "leads", "violation", "start", "resume", "ended", "removed"].concat(
-    "removal",
-    "raft-state",
-  ),
-);
+const weighty = new Set([
+  ...["fault", "heal", "leads", "violation", "raft-state"],
+  ...["start", "resume", "ended", "removed", "removal"],
+]);
 
 /** The table as it is without a script: what weighs most, and all that came last. */
 function tableOf(data: PageData): string {

@@ -4,7 +4,6 @@
  * Many are spread over child processes, one seed at a time each; a failure prints what broke, the
  * last events around it, and the command that replays it. The exit code is 1 if anything failed.
  */
-import { fork } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
@@ -12,6 +11,8 @@ import { parseArgs } from "node:util";
 import type { RunReport } from "./run.js";
 import { runSeed } from "./run.js";
 import { htmlOf } from "./html.js";
+import type { SeedRun } from "./many.js";
+import { replayCommand, runMany } from "./many.js";
 import type { SeedResult } from "./summary.js";
 import { Summary, resultOf } from "./summary.js";
 import { formatEvent } from "./trace.js";
@@ -51,24 +52,22 @@ function wholeNumber(name: string, text: string): number {
   return value;
 }
 
-function replayCommand(seed: number): string {
-  const nodes = nodeCount === undefined ? "" : ` --nodes ${nodeCount}`;
-  return `npm run sim -- --seed ${seed} --steps ${steps}${nodes}`;
+function runOf(seed: number): SeedRun {
+  return { seed, steps, nodeCount };
 }
 
-async function run(seed: number, keepEvents: number): Promise<RunReport> {
+async function run({ seed, steps, nodeCount }: SeedRun, keepEvents: number): Promise<RunReport> {
   return runSeed({
     seed,
     steps,
     keepEvents,
-    isRecorded: options.html !== undefined,
     ...(nodeCount === undefined ? {} : { nodeCount }),
     ...(options.until === undefined ? {} : { until: wholeNumber("until", options.until) }),
   });
 }
 
 /** What went wrong, in the words of somebody who has to find out why. */
-function failureText(report: RunReport, eventCount: number): string {
+function failureText(run: SeedRun, report: RunReport, eventCount: number): string {
   const { violation, plan, steps: step } = report;
   const lines = report.events.slice(-eventCount).map(formatEvent);
   lines.push(
@@ -76,19 +75,21 @@ function failureText(report: RunReport, eventCount: number): string {
     `seed ${plan.seed}, step ${step}: ${violation?.invariant ?? "no violation"}`,
     violation?.message ?? "",
     `${plan.nodeCount} nodes; faults: ${[...plan.faults].join(", ")}`,
-    `replay: ${replayCommand(plan.seed)}`,
+    `replay: ${replayCommand(run)}`,
   );
   return lines.join("\n");
 }
 
 async function runOne(seed: number): Promise<boolean> {
   const eventCount = wholeNumber("events", options.events ?? "60");
-  const report = await run(seed, options.html === undefined ? eventCount : Infinity);
+  const report = await run(runOf(seed), options.html === undefined ? eventCount : Infinity);
   const hasFailed = report.violation !== undefined;
   if (hasFailed || options.events !== undefined) {
-    process.stdout.write(`${failureText(report, eventCount)}\n`);
+    process.stdout.write(`${failureText(runOf(seed), report, eventCount)}\n`);
   }
-  if (options.html !== undefined) writeFileSync(options.html, htmlOf(report));
+  if (options.html !== undefined) {
+    writeFileSync(options.html, htmlOf(report, { replay: replayCommand(seed) }));
+  }
   const summary = new Summary();
   summary.add(resultOf(report));
   process.stdout.write(`${summary.text()}\ntrace hash ${report.hash}\n`);
@@ -97,57 +98,33 @@ async function runOne(seed: number): Promise<boolean> {
 
 /** A child: runs the seeds that it is sent, one at a time, and says how each went. */
 function serve(): void {
-  process.on("message", (seed: number) => {
-    run(seed, 60).then(
+  process.on("message", (asked: SeedRun) => {
+    run(asked, 60).then(
       (report) => {
-        const failure = report.violation === undefined ? undefined : failureText(report, 60);
+        const failure = report.violation === undefined ? undefined : failureText(asked, report, 60);
         const result: SeedResult = { ...resultOf(report), failure };
         process.send?.(result);
       },
       (error: unknown) => {
-        process.stderr.write(`seed ${seed}: ${String((error as Error).stack)}\n`);
+        process.stderr.write(`seed ${asked.seed}: ${String((error as Error).stack)}\n`);
         process.exit(1);
       },
     );
   });
 }
 
-async function runMany(from: number, to: number): Promise<boolean> {
-  const summary = new Summary();
+async function runRange(from: number, to: number): Promise<boolean> {
   const jobs = options.jobs === undefined ? availableParallelism() : Number(options.jobs);
-  let next = from;
+  const runs = Array.from({ length: to - from + 1 }, (_, at) => runOf(from + at));
   const startMs = performance.now();
-  const work = async (): Promise<void> => {
-    const child = fork(import.meta.filename, [...process.argv.slice(2), "--child"]);
-    while (next <= to) {
-      const seed = next;
-      next += 1;
-      const result = await answerOf(child, seed);
-      summary.add(result);
-      if (result.failure !== undefined) process.stdout.write(`\n${result.failure}\n`);
-    }
-    child.disconnect();
-  };
-  await Promise.all(Array.from({ length: jobs }, work));
+  const summary = await runMany(runs, jobs, ({ failure }) => {
+    if (failure !== undefined) process.stdout.write(`\n${failure}\n`);
+  });
   const seconds = (performance.now() - startMs) / 1000;
   process.stdout.write(`${summary.text()}\n`);
   const rate = Math.round(summary.steps / seconds);
   process.stdout.write(`${seconds.toFixed(0)} s, ${rate} steps/s over ${jobs} processes\n`);
   return summary.failureCount === 0;
-}
-
-async function answerOf(child: ReturnType<typeof fork>, seed: number): Promise<SeedResult> {
-  return new Promise((resolve, reject) => {
-    const ended = (): void => {
-      reject(new Error(`the process ended at seed ${seed}; replay: ${replayCommand(seed)}`));
-    };
-    child.once("exit", ended);
-    child.once("message", (result: SeedResult) => {
-      child.removeListener("exit", ended);
-      resolve(result);
-    });
-    child.send(seed);
-  });
 }
 
 async function main(): Promise<boolean> {
@@ -157,7 +134,7 @@ async function main(): Promise<boolean> {
   }
   if (options.seed !== undefined) return runOne(wholeNumber("seed", options.seed));
   const [from = "", to = from] = (options.seeds ?? "").split("..");
-  return runMany(wholeNumber("seeds", from), wholeNumber("seeds", to));
+  return runRange(wholeNumber("seeds", from), wholeNumber("seeds", to));
 }
 
 if (options.child) serve();

@@ -1,0 +1,30 @@
+/**
+ * Runs that once failed, each with the bug that it found. They are run with every `npm test`.
+ *
+ * What a seed does changes when the simulator does, so each bug also has a mutant that brings it
+ * back (test/mutants): the runs here are the ones that were there first.
+ */
+export interface KeptSeed {
+  readonly seed: number;
+  readonly steps: number;
+  /** What was wrong. */
+  readonly bug: string;
+}
+
+export const keptSeeds: readonly KeptSeed[] = [
+  {
+    seed: 39,
+    steps: 6000,
+    bug: "a snapshot's install waited for a checkpoint that waited for the install, for ever",
+  },
+  {
+    seed: 92,
+    steps: 8000,
+    bug: "a node that had applied ahead of its own disk refused to start after a power cut",
+  },
+  {
+    seed: 91,
+    steps: 8000,
+    bug: "a snapshot whose sender's segment is damaged was asked of the same sender for ever",
+  },
+];
