@@ -4,6 +4,7 @@
  * Each node has its own file system: on a shared one the sync of one node would make durable what
  * another has forgotten to sync.
  */
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { TestCluster } from "../cluster/harness.js";
@@ -20,6 +21,12 @@ export interface DiskClusterOptions {
   readonly flags?: readonly string[];
   /** Environment of the nodes, beside the test's own. */
   readonly env?: Readonly<Record<string, string>>;
+}
+
+/** What a node has said on standard error: all of its output that is no event. */
+export async function complaints(node: NodeProcess): Promise<string[]> {
+  const text = await readFile(node.logPath, "utf8");
+  return text.split("\n").filter((line) => line !== "" && !line.startsWith("{"));
 }
 
 export class DiskCluster extends TestCluster {

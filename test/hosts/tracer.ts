@@ -21,9 +21,16 @@ export class Tracer {
   /**
    * @param calls System calls, as strace names them, with commas.
    * @param fault What is to become of them: `error=EIO`, `delay_enter=1000000`, …
+   * @param paths Only calls on these files; default all.
    */
-  static async attach(pid: number, calls: string, fault: string): Promise<Tracer> {
-    const what = ["-e", `trace=${calls}`, "-e", `inject=${calls}:${fault}`];
+  static async attach(
+    pid: number,
+    calls: string,
+    fault: string,
+    paths: readonly string[] = [],
+  ): Promise<Tracer> {
+    const files = paths.flatMap((path) => ["-P", path]);
+    const what = ["-e", `trace=${calls}`, "-e", `inject=${calls}:${fault}`, ...files];
     const strace = spawn("strace", ["-f", "-qq", "-o", "/dev/null", ...what, "-p", String(pid)], {
       stdio: ["ignore", "ignore", "inherit"],
     });
