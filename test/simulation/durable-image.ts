@@ -2,7 +2,14 @@
  * What a node would find after losing its power now: read straight from the durable bytes of its
  * simulated disk, by a reader of its own, so that the code under test does not judge itself.
  */
-import { frameBytesOf, frameKinds, isBodyValid, readHeader } from "../../src/storage/frame.js";
+import type { Configuration } from "../../src/raft/index.js";
+import {
+  frameBody,
+  frameBytesOf,
+  frameKinds,
+  isBodyValid,
+  readHeader,
+} from "../../src/storage/frame.js";
 import { raftFileHeaderBytes, sequenceOf } from "../../src/storage/raft-file.js";
 import { checkpointFile } from "../../src/testing/simulated-checkpoints.js";
 import type { SimulatedDisk } from "../../src/testing/simulated-disk.js";
@@ -15,10 +22,28 @@ export interface DurableImage {
   readonly terms: ReadonlyMap<number, number>;
   /** What the checkpoint covers. */
   readonly checkpointIndex: number;
+  /** The end of the log: what a vote is asked and given by. */
+  readonly lastIndex: number;
+  readonly lastTerm: number;
+  /** Ids of the voters of the last configuration that is held. */
+  readonly voters: readonly string[];
+}
+
+/** What is read of a checkpoint. */
+interface Covered {
+  readonly appliedIndex: number;
+  readonly appliedTerm: number;
+  readonly configuration: string;
+}
+
+interface HeldConfiguration {
+  readonly index: number;
+  readonly voters: readonly string[];
 }
 
 export function durableImage(disk: SimulatedDisk): DurableImage {
   const terms = new Map<number, number>();
+  const configurations: HeldConfiguration[] = [];
   let term = 0;
   let vote = "";
   for (const name of durableNames(disk, "raft")) {
@@ -29,24 +54,53 @@ export function durableImage(disk: SimulatedDisk): DurableImage {
     for (let at = raftFileHeaderBytes; ;) {
       const header = at + 64 <= bytes.length ? readHeader(bytes, at) : undefined;
       if (header?.fileId !== salt || !isBodyValid(bytes, at, header)) break;
+      const body = frameBody(bytes, at, header).toString();
       if (header.kind === frameKinds.hardState) {
         term = header.term;
-        const body = at + 64 + header.preambleBytes;
-        vote = bytes.subarray(body, body + header.bodyBytes).toString();
-      } else if (header.kind === frameKinds.truncate) forgetFrom(terms, header.key);
-      else if (header.kind !== frameKinds.barrier) {
-        forgetFrom(terms, header.key);
-        terms.set(header.key, header.term);
+        vote = body;
+      } else if (header.kind !== frameKinds.barrier) {
+        const index = header.key;
+        forgetFrom(terms, configurations, index);
+        if (header.kind !== frameKinds.truncate) terms.set(index, header.term);
+        if (header.kind === frameKinds.configuration) {
+          configurations.push({ index, voters: votersOf(body) });
+        }
       }
       at += frameBytesOf(header);
     }
   }
-  return { term, vote, terms, checkpointIndex: checkpointIndexOf(disk) };
+  const covered = coveredBy(disk);
+  const { appliedIndex, appliedTerm } = covered;
+  const held = terms.get(appliedIndex);
+  const logEnd = Math.max(0, ...terms.keys());
+  // As at a start: a log that a snapshot has overtaken is void.
+  const isOvertaken = logEnd < appliedIndex || (held !== undefined && held !== appliedTerm);
+  if (isOvertaken) terms.clear();
+  const voters = isOvertaken ? undefined : configurations.at(-1)?.voters;
+  const lastIndex = isOvertaken ? appliedIndex : logEnd;
+  return {
+    ...{ term, vote, terms, lastIndex },
+    checkpointIndex: appliedIndex,
+    lastTerm: terms.get(lastIndex) ?? appliedTerm,
+    voters: voters ?? votersOf(covered.configuration),
+  };
 }
 
-function forgetFrom(terms: Map<number, number>, index: number): void {
-  if (!terms.has(index)) return;
+function forgetFrom(
+  terms: Map<number, number>,
+  configurations: HeldConfiguration[],
+  index: number,
+): void {
+  while ((configurations.at(-1)?.index ?? 0) >= index) configurations.pop();
+  // Nearly always an entry follows the last one, and nothing is to be forgotten.
+  if (!terms.has(index) && terms.has(index - 1)) return;
   for (const held of [...terms.keys()]) if (held >= index) terms.delete(held);
+}
+
+function votersOf(configuration: string): readonly string[] {
+  if (configuration === "") return [];
+  const { voters } = JSON.parse(configuration) as Configuration;
+  return voters.map((voter) => voter.id);
 }
 
 function durableNames(disk: SimulatedDisk, directory: string): string[] {
@@ -54,13 +108,14 @@ function durableNames(disk: SimulatedDisk, directory: string): string[] {
   return node instanceof SimulatedDirectory ? [...node.durable.keys()].sort() : [];
 }
 
-function checkpointIndexOf(disk: SimulatedDisk): number {
+const nothing: Covered = { appliedIndex: 0, appliedTerm: 0, configuration: "" };
+
+function coveredBy(disk: SimulatedDisk): Covered {
   const bytes = disk.durableBytes(checkpointFile);
-  if (bytes === undefined || bytes.length <= 4) return 0;
+  if (bytes === undefined || bytes.length <= 4) return nothing;
   try {
-    const value = JSON.parse(bytes.subarray(4).toString()) as { readonly appliedIndex: number };
-    return value.appliedIndex;
+    return JSON.parse(bytes.subarray(4).toString()) as Covered;
   } catch {
-    return 0;
+    return nothing;
   }
 }

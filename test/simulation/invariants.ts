@@ -11,6 +11,7 @@ import type { Message, NodeId } from "../../src/raft/index.js";
 import { SeededRandom } from "../../src/testing/seeded-random.js";
 import type { NodeLife, SimulatedNode } from "../../src/testing/simulated-node.js";
 import { durableImage } from "./durable-image.js";
+import { usurperOf } from "./usurper.js";
 import type { World } from "./world.js";
 
 /** What a node was seen to be, within one life of its process. */
@@ -21,6 +22,7 @@ interface Seen {
   appliedIndex: number;
   endOffset: number;
   lastIndex: number;
+  configurationIndex: number;
   wasLeader: boolean;
   leaderTerm: number;
 }
@@ -34,6 +36,8 @@ export class Invariants {
   readonly #seen = new Map<SimulatedNode, Seen>();
   readonly #leaders = new Map<number, NodeId>();
   readonly #votes = new Map<string, NodeId>();
+  /** Last entry that a node acknowledged in the newest term in which it did, by node id. */
+  readonly #acks = new Map<NodeId, { readonly term: number; readonly index: number }>();
   /** Highest term in which a node promised something, by node id. */
   readonly #promisedTerms = new Map<NodeId, number>();
   /** Terms of committed entries, by index. */
@@ -66,9 +70,10 @@ export class Invariants {
     let seen = this.#seen.get(node);
     if (seen?.life !== life) {
       const applied = { appliedIndex: replica.appliedIndex, endOffset: 0 };
-      const role = { wasLeader: false, leaderTerm: 0, lastIndex: 0 };
+      const role = { wasLeader: false, leaderTerm: 0, lastIndex: 0, configurationIndex: 0 };
       seen = { life, term: 0, commitIndex: replica.appliedIndex, ...applied, ...role };
       this.#seen.set(node, seen);
+      this.#checkStart(node, replica.status());
     }
     const status = replica.status();
     const { term, commitIndex, lastIndex, snapshotIndex, role } = status;
@@ -88,10 +93,29 @@ export class Invariants {
     seen.commitIndex = commitIndex;
     seen.appliedIndex = replica.appliedIndex;
     seen.lastIndex = lastIndex;
+    seen.configurationIndex = status.configurationIndex;
     seen.wasLeader = role === "leader";
     seen.leaderTerm = role === "leader" ? term : 0;
     if (replica.pendingAppendBytes > this.#world.plan.options.pendingBytesMax + 8192) {
       this.#broken("I12", node, `${replica.pendingAppendBytes} bytes of appends are pending`);
+    }
+  }
+
+  /** What a node promised in its last life it must still know in this one. */
+  #checkStart(node: SimulatedNode, { id, term, vote, lastIndex }: StatusOf): void {
+    const promised = this.#promisedTerms.get(id) ?? 0;
+    if (term < promised) {
+      this.#broken("I8", node, `starts in term ${term}, and has spoken in ${promised}`);
+    }
+    const known = this.#votes.get(`${id} ${String(term)}`);
+    if (known !== undefined && vote !== known) {
+      this.#broken("I8", node, `starts with vote ${String(vote)} in term ${term}, not ${known}`);
+    }
+    // Within a term a follower's log only grows by what its leader has: nothing of it is cut.
+    const ack = this.#acks.get(id);
+    if (ack?.term === term && lastIndex < ack.index) {
+      const what = `acknowledged entry ${ack.index} in term ${term}`;
+      this.#broken("I8", node, `${what}, and starts with a log that ends at ${lastIndex}`);
     }
   }
 
@@ -101,6 +125,11 @@ export class Invariants {
     if (seen.wasLeader && seen.leaderTerm === term) {
       if (lastIndex < seen.lastIndex) {
         this.#broken("I5", node, `leader's log shrank from ${seen.lastIndex} to ${lastIndex}`);
+      }
+      const { configurationIndex, commitIndex } = status;
+      if (configurationIndex > seen.configurationIndex && seen.configurationIndex > commitIndex) {
+        const both = `${seen.configurationIndex} and ${configurationIndex}`;
+        this.#broken("I11", node, `two changes of the members are under way, ${both}`);
       }
       return;
     }
@@ -139,12 +168,14 @@ export class Invariants {
         this.#broken("I6", node, what);
       }
     }
-    if (replica?.isLeader === true) this.#checkQuorum(node, to);
+    if (replica?.isLeader !== true) return;
+    // The first of a term and those of older terms are where a commit goes wrong.
+    const isFirst = replica.termAt(from) !== replica.term;
+    if (isFirst || this.#random.chance(durableCheckRate)) this.#checkQuorum(node, to);
   }
 
-  /** What a leader calls committed is durable on a quorum of its voters (R-C5). */
+  /** What a leader calls committed is durable on a quorum of its voters, and can't be lost. */
   #checkQuorum(node: SimulatedNode, index: number): void {
-    if (!this.#random.chance(durableCheckRate)) return;
     const status = node.life?.core.replica.status();
     if (status === undefined) return;
     const { voters } = status.configuration;
@@ -156,9 +187,16 @@ export class Invariants {
       const image = durableImage(holder.disk);
       return image.checkpointIndex >= index || image.terms.get(index) === term;
     });
-    if (2 * holders.length > voters.length) return;
-    const on = holders.map((voter) => voter.name).join(", ");
-    this.#broken("I7", node, `entry ${index} is called committed, and is durable on ${on} only`);
+    if (2 * holders.length <= voters.length) {
+      const on = holders.map((voter) => voter.name).join(", ");
+      this.#broken("I7", node, `entry ${index} is called committed, and is durable on ${on} only`);
+    }
+    // A disk that has rotted looks shorter than it is, and will not start.
+    if (term === undefined || this.#world.plan.faults.has("rot")) return;
+    const usurper = usurperOf(this.#world.nodes, index, term);
+    if (usurper === undefined) return;
+    const what = `entry ${index} of term ${term} is called committed`;
+    this.#broken("I3", node, `${what}, and ${usurper}, which lacks it, could be elected`);
   }
 
   #checkApplied(node: SimulatedNode, seen: Seen): void {
@@ -183,22 +221,32 @@ export class Invariants {
       this.#world.violate("I12", `${from} sends to itself: ${type}`);
     }
     if (type === "voteResponse" && message.granted && !message.preVote) {
-      const key = `${from} ${String(term)}`;
-      const known = this.#votes.get(key);
-      if (known !== undefined && known !== message.to) {
-        const who = `${from} votes for ${known} and for ${message.to}`;
-        this.#world.violate("I10", `Two votes in term ${term}: ${who}.`);
-      }
-      this.#votes.set(key, message.to);
-      this.#checkHardState(message, message.to);
+      this.#noteVote(message, message.to);
     }
-    if (type === "voteRequest" && !message.preVote) this.#checkHardState(message, from);
+    if (type === "voteRequest" && !message.preVote) this.#noteVote(message, from);
     if (type === "appendRequest") {
       this.#noteLeader(term, from);
       this.#checkEntries(message);
     }
     const isAck = type === "appendResponse" && !message.rejected && message.index > 0;
-    if (isAck && this.#random.chance(durableCheckRate)) this.#checkAck(message);
+    if (!isAck) return;
+    const before = this.#acks.get(from);
+    const index = before?.term === term ? Math.max(before.index, message.index) : message.index;
+    if (term >= (before?.term ?? 0)) this.#acks.set(from, { term, index });
+    if (this.#random.chance(durableCheckRate)) this.#checkAck(message);
+  }
+
+  /** A node gives its one vote in a term: to another, or to itself as it asks for others'. */
+  #noteVote(message: Message, candidate: NodeId): void {
+    const { from, term } = message;
+    const key = `${from} ${String(term)}`;
+    const known = this.#votes.get(key);
+    if (known !== undefined && known !== candidate) {
+      const who = `${from} votes for ${known} and for ${candidate}`;
+      this.#world.violate("I10", `Two votes in term ${term}: ${who}.`);
+    }
+    this.#votes.set(key, candidate);
+    this.#checkHardState(message, candidate);
   }
 
   #senderOf(id: NodeId): SimulatedNode | undefined {
@@ -225,8 +273,13 @@ export class Invariants {
     const node = this.#senderOf(message.from);
     if (node === undefined) return;
     const image = durableImage(node.disk);
-    const { index } = message;
-    if (image.terms.has(index) || image.checkpointIndex >= index) return;
+    const { index, term } = message;
+    if (image.checkpointIndex >= index) return;
+    const { replica } = node.life?.core ?? {};
+    // In the term of its leader the node's own log says which entry it is that it acknowledges.
+    const entryTerm = replica?.term === term ? replica.termAt(index) : undefined;
+    const held = image.terms.get(index);
+    if (held !== undefined && (entryTerm === undefined || held === entryTerm)) return;
     this.#broken("I10", node, `acknowledges entry ${index}, which is not durable`);
   }
 
