@@ -116,7 +116,8 @@ function codeOf(error: unknown): string {
   const cause = error instanceof Error ? (error.cause ?? error) : error;
   if (typeof cause !== "object" || cause === null) return String(cause);
   const { code, name } = cause as { code?: unknown; name?: unknown };
-  return String(code ?? name);
+  // A DOMException, such as a timeout, has a number for a code, which tells nobody anything.
+  return typeof code === "string" ? code : String(name);
 }
 
 export interface ReadRecord {

@@ -69,6 +69,7 @@ test(
       await Promise.all([workload.end(), watch.end()]);
       report(`${watch.leaderCount} terms had a leader, the last was ${watch.highestTerm}`);
       logs = await finalLogs();
+      report(`${lateCount(workload, logs)} appends of unknown fate are in the log`);
       expect(check(workload.recorder.history(logs))).toEqual([]);
       expect(workload.ackTimesMs.length).toBeGreaterThan(seconds);
       if (seconds >= 60) {
@@ -114,6 +115,14 @@ async function finalLogs(): Promise<FinalLog[]> {
     logs.push({ node: node.name, records });
   }
   return logs;
+}
+
+/** How many appends of unknown fate took effect: how hard the run was for the checker. */
+function lateCount({ recorder }: SoakWorkload, logs: readonly FinalLog[]): number {
+  const held = new Set(logs[0]?.records.map((record) => record.value));
+  return recorder.appends.filter(({ outcome, values }) => {
+    return outcome.type === "unknown" && values.some((value) => held.has(value));
+  }).length;
 }
 
 function summarize(
