@@ -7,6 +7,7 @@
 import type { Clock } from "../common/clock.js";
 import { ProglogError } from "../common/errors.js";
 import type { Random } from "../common/random.js";
+import type { Joined } from "../membership/joining.js";
 import { join } from "../membership/joining.js";
 import { Promotion } from "../membership/promotion.js";
 import type { Logger } from "../observability/logger.js";
@@ -70,6 +71,7 @@ export class NodeCore {
   readonly #parts: NodeCoreParts;
   readonly #promotion: Promotion;
   readonly #stopping = new AbortController();
+  #introduced: readonly Member[] = [];
   #reportFailure: (error: Error) => void = () => undefined;
 
   /** Opens what lies in the directory, and starts nothing. @throws DamageError, DiskError */
@@ -110,7 +112,8 @@ export class NodeCore {
   start(): void {
     this.replica.start(this.#snapshotReceiving());
     this.#promotion.start();
-    if (this.clusterId === null) {
+    // A node that was taken in and holds nothing yet asks again: it knows no member but by that.
+    if (this.clusterId === null || this.#members().length === 0) {
       this.#join().catch((error: unknown) => {
         if (!this.#stopping.signal.aborted) this.#reportFailure(error as Error);
       });
@@ -168,22 +171,24 @@ export class NodeCore {
     });
   }
 
-  #members(): Member[] {
+  /** The members; as long as this node's log names none, those that it was told of. */
+  #members(): readonly Member[] {
     const { voters, learners } = this.replica.status().configuration;
-    return [...voters, ...learners];
+    return voters.length === 0 ? this.#introduced : [...voters, ...learners];
   }
 
   /** A new node: asks until it is taken in, then belongs to that cluster. */
   async #join(): Promise<void> {
     if (this.#parts.options.join.length === 0) return;
-    const clusterId = await this.#ask();
+    const { clusterId } = await this.#ask();
     await this.#parts.directory.bindTo(clusterId);
   }
 
-  async #ask(): Promise<string> {
+  /** Asks to be taken in, or to be known under its addresses; notes who the members are. */
+  async #ask(): Promise<Joined> {
     const { clock, random, self, peers, resolve, logger, options } = this.#parts;
     const { clusterId } = this.replica;
-    return join({
+    const joined = await join({
       ...{ clock, random, self, resolve, logger },
       // Killed between being taken in and noting it, a node still belongs where its log says.
       clusterId: this.clusterId ?? (clusterId === "" ? null : clusterId),
@@ -191,6 +196,8 @@ export class NodeCore {
       ask: async (rpcAddr, request) => peers.join(rpcAddr, request),
       signal: this.#stopping.signal,
     });
+    this.#introduced = joined.members;
+    return joined;
   }
 
   /** A member that came back at another address has the configuration say so. */

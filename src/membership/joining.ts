@@ -23,7 +23,7 @@ export interface JoinParts {
   readonly ask: (
     rpcAddr: string,
     request: { readonly clusterId: string | null; readonly member: Member },
-  ) => Promise<{ readonly clusterId: string; readonly members: readonly Member[] }>;
+  ) => Promise<Joined>;
   readonly logger: {
     info(fields: object, event: string): void;
     warn(fields: object, event: string): void;
@@ -33,12 +33,18 @@ export interface JoinParts {
 
 const retry = Object.freeze({ baseMs: 100, maxMs: 2000 });
 
+/** What a cluster says to a node that it has taken in. */
+export interface Joined {
+  readonly clusterId: string;
+  readonly members: readonly Member[];
+}
+
 /**
- * Joins; resolves with the cluster's id.
+ * Joins; resolves with the cluster's id and its members.
  *
  * @throws ProglogError wrong-cluster; the signal's reason if it aborts.
  */
-export async function join(parts: JoinParts): Promise<string> {
+export async function join(parts: JoinParts): Promise<Joined> {
   const { self, clusterId, logger, signal } = parts;
   for (let attempt = 0; ; attempt += 1) {
     for (const address of await allAddresses(parts)) {
@@ -46,7 +52,7 @@ export async function join(parts: JoinParts): Promise<string> {
       try {
         const receipt = await parts.ask(address, { clusterId, member: self });
         logger.info({ address, clusterId: receipt.clusterId }, "joined");
-        return receipt.clusterId;
+        return receipt;
       } catch (error) {
         const { code, message } = ProglogError.from(error);
         if (code === "wrong-cluster") throw error;

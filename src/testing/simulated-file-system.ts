@@ -108,6 +108,21 @@ function applyChange(image: SparseImage, change: FileChange): void {
   else image.resize(change.bytes);
 }
 
+/** What is left of a pending write where a newer change covers a part of it. */
+function uncovered(item: PendingFileChange, by: FileChange): PendingFileChange[] {
+  const { change } = item;
+  if (change.kind !== "write" || by.kind !== "write") return [item];
+  const { position, bytes } = change;
+  const head = bytes.subarray(0, Math.max(0, by.position - position));
+  const from = Math.min(bytes.length, Math.max(0, by.position + by.bytes.length - position));
+  const tail = bytes.subarray(from);
+  if (head.length === bytes.length || tail.length === bytes.length) return [item];
+  return [
+    { ...item, change: { ...change, bytes: head } },
+    { ...item, change: { ...change, position: position + from, bytes: tail } },
+  ].filter((part) => part.change.bytes.length > 0);
+}
+
 /** A file without its names. */
 export class SimulatedInode {
   durable = new SparseImage();
@@ -122,11 +137,18 @@ export class SimulatedInode {
 
   /** Makes the changes up to the sequence durable. */
   sync(sequence: number): void {
-    this.pending = this.pending.filter((item) => {
-      if (item.stranded || item.sequence > sequence) return true;
-      applyChange(this.durable, item.change);
-      return false;
-    });
+    const left: PendingFileChange[] = [];
+    let stranded: PendingFileChange[] = [];
+    for (const item of this.pending) {
+      if (item.stranded) stranded.push(item);
+      else if (item.sequence > sequence) left.push(item);
+      else {
+        applyChange(this.durable, item.change);
+        // What is durable now is in the place of what an earlier sync failed to write there.
+        stranded = stranded.flatMap((older) => uncovered(older, item.change));
+      }
+    }
+    this.pending = [...stranded, ...left].sort((one, other) => one.sequence - other.sequence);
   }
 
   /**

@@ -243,6 +243,24 @@ describe("faults of a SimulatedDisk", () => {
     (call: DiskCall): DiskVerdict =>
       call.operation === operation ? verdict : "ok";
 
+  test("leave alone what was written and synced anew after a failed sync", async () => {
+    for (let seed = 1; seed <= 200; seed += 1) {
+      let disk = makeDisk(seed);
+      const before = await durableFile(disk, "file", Buffer.alloc(2048, 1));
+      await writeAll(before, 100, Buffer.alloc(1500, 2));
+      disk.onCall = ({ operation }) =>
+        operation === "sync" ? { fault: "io", unsynced: "kept" } : "ok";
+      await expect(syncFile(before)).rejects.toThrow();
+      disk.onCall = undefined;
+      disk = disk.crash("kill");
+      const after = await disk.open("file");
+      await writeAll(after, 600, Buffer.alloc(700, 3));
+      await syncFile(after);
+      const bytes = await readWholeFile(disk.crash("tear"), "file");
+      expect(bytes.subarray(600, 1300).equals(Buffer.alloc(700, 3))).toBe(true);
+    }
+  });
+
   test("make a failed sync final, whatever readers see after it", async () => {
     for (const unsynced of ["kept", "lost"] as const) {
       const disk = makeDisk();
