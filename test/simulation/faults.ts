@@ -134,6 +134,13 @@ export class Faults {
     stops: (node) => {
       this.#stop(node);
     },
+    usurpers: () => {
+      if (this.#random.chance(0.5)) this.#ambush();
+      else this.#cutLeader();
+    },
+    "slow-links": () => {
+      this.#slowLinks();
+    },
   };
 
   #partition(): void {
@@ -165,6 +172,64 @@ export class Faults {
     this.#later(this.#random.exponential(electionTimeoutMs * this.#random.pick([1, 4, 15])), () => {
       this.#world.note("", "heal", "partition");
       network.heal();
+    });
+  }
+
+  /** The leader alone, or heard by one side only: what it appends is its own until that ends. */
+  #cutLeader(): void {
+    const { network, nodes, plan } = this.#world;
+    const leader = this.#world.leader();
+    if (leader === undefined) return;
+    const kind = this.#random.pick(["alone", "mute", "deaf", "one-follower"]);
+    const others = nodes.filter((node) => node !== leader);
+    const spared = kind === "one-follower" ? this.#random.pick(others) : undefined;
+    for (const { host } of others.filter((node) => node !== spared)) {
+      if (kind !== "deaf") network.cut(leader.host, host);
+      if (kind !== "mute") network.cut(host, leader.host);
+    }
+    this.#world.inject("leader-cut", leader.name, kind);
+    this.#later(plan.options.electionTimeoutMs * this.#random.between(0.5, 4), () => {
+      this.#world.note("", "heal", "leader's links");
+      network.heal();
+    });
+  }
+
+  /** Waits for the next leader and strikes before it has got far (figure 8 is made of this). */
+  #ambush(): void {
+    const { plan } = this.#world;
+    const before = this.#world.leader()?.life?.core.replica.term ?? 0;
+    let looks = 100;
+    const look = (): void => {
+      const leader = this.#world.leader();
+      looks -= 1;
+      if ((leader?.life?.core.replica.term ?? 0) <= before) {
+        if (looks > 0) this.#later(plan.options.electionTimeoutMs / 50, look);
+        return;
+      }
+      this.#later(this.#random.exponential(plan.link.delayMsMax), () => {
+        if (this.#random.chance(0.5)) this.#cutLeader();
+        else if (leader !== undefined) {
+          this.#crashSoon(leader, this.#random.pick<CrashMode>(["kill", "keep-some"]));
+        }
+      });
+    };
+    look();
+  }
+
+  /** Links so slow that what was sent in one term arrives in a later one. */
+  #slowLinks(): void {
+    const { network, plan } = this.#world;
+    const { electionTimeoutMs } = plan.options;
+    network.faults = {
+      ...plan.link,
+      delayMsMax: electionTimeoutMs * this.#random.pick([0.2, 0.6, 1.5]),
+      longDelayRate: this.#random.pick([0, 0.1]),
+      longDelayMs: electionTimeoutMs * 3,
+      reorders: true,
+    };
+    this.#world.inject("slow-links", "", `up to ${String(network.faults.delayMsMax)} ms`);
+    this.#later(this.#random.exponential(electionTimeoutMs * 4), () => {
+      network.faults = plan.link;
     });
   }
 

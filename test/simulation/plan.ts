@@ -26,7 +26,13 @@ export const faultClasses = [
   "wipes",
   "stops",
 ] as const;
-export type FaultClass = (typeof faultClasses)[number];
+
+/** Faults that aim at the change from one leader to the next; only in storms. */
+export const stormClasses = ["usurpers", "slow-links"] as const;
+export type FaultClass = (typeof faultClasses)[number] | (typeof stormClasses)[number];
+
+/** Share of the seeds that are storms. */
+const stormRate = 0.3;
 
 export interface Plan {
   readonly seed: number;
@@ -59,6 +65,56 @@ export type PlannedOptions = Omit<
 const kibibyte = 1024;
 
 export function planOf(seed: number, nodeCount?: number): Plan {
+  const random = new SeededRandom(seed, "storm");
+  const plan = swarmPlan(seed, nodeCount);
+  return random.chance(stormRate) ? stormPlan(plan, random, nodeCount) : plan;
+}
+
+/**
+ * A storm: few nodes and much to write, while one leader after the other is cut off with entries
+ * that only it has, and messages of old terms come late. Most bugs of consensus live there, and a
+ * swarm of all classes seldom has a cluster that gets so far.
+ */
+function stormPlan(plan: Plan, random: SeededRandom, nodeCount: number | undefined): Plan {
+  const others = ["kills", "power-cuts", "pauses", "transfers", "membership", "stalls"] as const;
+  const electionTimeoutMs = random.pick([200, 300]);
+  const { options, clients, link } = plan;
+  return {
+    ...plan,
+    nodeCount: nodeCount ?? random.pick([3, 3, 4, 5]),
+    faults: new Set([
+      ...stormClasses.filter(() => random.chance(0.8)),
+      ...others.filter(() => random.chance(0.35)),
+    ]),
+    faultMeanMs: electionTimeoutMs * random.pick([0.7, 1.5, 3]),
+    link: {
+      ...link,
+      delayMsMin: 0.5,
+      delayMsMax: random.pick([2, 10, 25]),
+      lossRate: random.pick([0, 0.02, 0.1]),
+      duplicateRate: random.pick([0, 0.1, 0.5]),
+      reorders: random.chance(0.5),
+    },
+    options: {
+      ...options,
+      electionTimeoutMs,
+      heartbeatMs: electionTimeoutMs / 10,
+      raftLogKeepBytes: random.pick([0, 8 * kibibyte, 64 * kibibyte]),
+      checkpointBytes: kibibyte * random.pick([1, 4, 64]),
+    },
+    clients: {
+      ...clients,
+      writers: random.integer(4, 8),
+      readers: random.integer(2, 4),
+      thinkMs: random.pick([5, 20]),
+      valueBytesMax: random.pick([20, 300]),
+      timeoutMs: electionTimeoutMs * random.pick([0.5, 1.5, 4]),
+      quietRate: 0,
+    },
+  };
+}
+
+function swarmPlan(seed: number, nodeCount: number | undefined): Plan {
   const random = new SeededRandom(seed, "plan");
   const faults = new Set(faultClasses.filter(() => random.chance(0.4)));
   const electionTimeoutMs = random.pick([300, 600, 1000]);
