@@ -242,7 +242,7 @@ describe("a file system that turns read-only", () => {
           const said = await complaints(node);
           report(`it said: ${said.join(" | ")}`);
           expect(said).toHaveLength(1);
-          expect(said[0]).toMatch(/^proglog-node: .*(sync|write) raft\/\d+\.raft/);
+          expect(said[0]).toMatch(/^proglog-node: .*(sync|write) (raft|log)\/\d+\./);
           await workload.untilMore(50);
           await cluster.diskOf(node).remount();
           node.restart();
