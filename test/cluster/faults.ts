@@ -21,6 +21,11 @@ const processKinds = ["kill-leader", "kill-any", "pause", "terminate", "transfer
 export type FaultKind = (typeof processKinds)[number] | LinkKind;
 export const faultKinds: readonly FaultKind[] = [...processKinds, ...linkKinds];
 
+export interface DiaryLine {
+  readonly atMs: number;
+  readonly what: string;
+}
+
 /** How a fault is undone. */
 type Undo = () => Promise<void>;
 
@@ -29,13 +34,12 @@ export class Nemesis {
   /** What must never happen, and did. */
   readonly complaints: string[] = [];
   /** What was done when, for whoever has to understand a failure. */
-  readonly diary: string[] = [];
+  readonly diary: DiaryLine[] = [];
   readonly #linked: LinkedCluster;
   readonly #watch: Watch;
   readonly #chance: Chance;
   readonly #down = new Set<NodeProcess>();
   #deck: FaultKind[] = [];
-  #startMs = performance.now();
 
   constructor(linked: LinkedCluster, watch: Watch, chance: Chance) {
     this.#linked = linked;
@@ -45,8 +49,7 @@ export class Nemesis {
 
   /** Begins a fault every 1 to 4 s for so long, and leaves everything whole. */
   async run(durationMs: number): Promise<void> {
-    this.#startMs = performance.now();
-    const endMs = this.#startMs + durationMs;
+    const endMs = performance.now() + durationMs;
     while (performance.now() < endMs && this.complaints.length === 0) {
       const begunMs = performance.now();
       const intervalMs = this.#chance.between(1_000, 4_000);
@@ -96,6 +99,7 @@ export class Nemesis {
       const scene = { linked: this.#linked, chance: this.#chance, leader, victim };
       this.#note(`${kind}: ${linkFaults[kind](scene)}`);
       return async () => {
+        this.#note(`${kind}: healed`);
         this.#linked.heal();
         return Promise.resolve();
       };
@@ -127,6 +131,7 @@ export class Nemesis {
     if (!node.isRunning) return nothing;
     node.stop();
     return async () => {
+      this.#note(`SIGCONT ${node.name}`);
       node.cont();
       return Promise.resolve();
     };
@@ -184,8 +189,7 @@ export class Nemesis {
   }
 
   #note(what: string): void {
-    const seconds = ((performance.now() - this.#startMs) / 1000).toFixed(2);
-    this.diary.push(`${seconds} s: ${what}`);
+    this.diary.push({ atMs: performance.now(), what });
   }
 }
 

@@ -17,6 +17,7 @@ import { textOf } from "../history/history.js";
 import type { FinalLog, History } from "../history/history.js";
 import { Chance } from "../history/random.js";
 import { faultKinds, Nemesis } from "./faults.js";
+import type { DiaryLine } from "./faults.js";
 import { readAll } from "./http-client.js";
 import { report, until } from "./poll.js";
 import { showLogsOnFailure } from "./show-logs.js";
@@ -24,6 +25,7 @@ import { nameOfMessage } from "./soak/messages.js";
 import { LinkedCluster } from "./soak/peer-links.js";
 import { SoakWorkload } from "./soak/soak-workload.js";
 import { availabilityOf, listOf, outcomesOf } from "./soak/summary.js";
+import type { Span } from "./soak/summary.js";
 import { Watch } from "./soak/watch.js";
 
 const seconds = Number(process.env["PROGLOG_SOAK_SECONDS"] ?? 60);
@@ -32,6 +34,8 @@ const replay =
   `PROGLOG_SOAK_SEED=${seed} PROGLOG_SOAK_SECONDS=${seconds} ` +
   "npx vitest run test/cluster/soak.test.ts";
 const nodeCount = 5;
+/** Longer than any fault, with the elections after it. */
+const strangeGapMs = 10_000;
 
 /** Small files and frequent checkpoints, so that nodes that were away are sent snapshots. */
 const flags = [
@@ -42,7 +46,10 @@ const flags = [
 let linked: LinkedCluster;
 showLogsOnFailure(() => linked?.cluster);
 
+const isLinux = process.platform === "linux";
+
 beforeAll(async () => {
+  if (!isLinux) return;
   linked = await LinkedCluster.start(nodeCount, flags);
 });
 
@@ -50,7 +57,7 @@ afterAll(async () => {
   await linked?.close();
 });
 
-test(
+test.runIf(isLinux)(
   `keeps every promise through ${seconds} s of faults of every kind`,
   async () => {
     const watch = new Watch(linked.cluster);
@@ -63,7 +70,7 @@ test(
       const startMs = performance.now();
       await nemesis.run(seconds * 1000);
       const endMs = performance.now();
-      summarize(nemesis, workload, { startMs, endMs });
+      const gapMs = summarize(nemesis, workload, { startMs, endMs });
       expect(nemesis.complaints).toEqual([]);
       await recover(workload, endMs);
       await Promise.all([workload.end(), watch.end()]);
@@ -72,6 +79,8 @@ test(
       report(`${lateCount(workload, logs)} appends of unknown fate are in the log`);
       expect(check(workload.recorder.history(logs))).toEqual([]);
       expect(workload.ackTimesMs.length).toBeGreaterThan(seconds);
+      // No promise is broken, but somebody should see why.
+      if (gapMs > strangeGapMs) keep(workload.recorder.history(logs), nemesis.diary);
       if (seconds >= 60) {
         const missing = faultKinds.filter((kind) => nemesis.counts.get(kind) === 0);
         expect(missing).toEqual([]);
@@ -125,13 +134,10 @@ function lateCount({ recorder }: SoakWorkload, logs: readonly FinalLog[]): numbe
   }).length;
 }
 
-function summarize(
-  nemesis: Nemesis,
-  workload: SoakWorkload,
-  span: { readonly startMs: number; readonly endMs: number },
-): void {
+/** Reports what happened; returns the longest time without an acknowledgement. */
+function summarize(nemesis: Nemesis, workload: SoakWorkload, span: Span): void {
   const outcomes = outcomesOf(workload.recorder);
-  const { share, longestGapMs } = availabilityOf(workload.ackTimesMs, span);
+  const { share, gap } = availabilityOf(workload.ackTimesMs, span);
   const faultCount = [...nemesis.counts.values()].reduce((sum, count) => sum + count, 0);
   report(`seed ${seed}, ${seconds} s; again: ${replay}`);
   report(`${faultCount} faults: ${listOf(nemesis.counts)}`);
@@ -140,15 +146,26 @@ function summarize(
   report(`reads not answered: ${listOf(workload.readFailures)}`);
   report(
     `acknowledgements in ${(share * 100).toFixed(1)} % of the seconds, ` +
-      `longest gap ${Math.round(longestGapMs)} ms`,
+      `longest gap ${Math.round(gap.endMs - gap.startMs)} ms, in which came:`,
   );
+  const { startMs } = span;
+  const isInGap = ({ atMs }: DiaryLine): boolean => {
+    return atMs > gap.startMs - 2_000 && atMs < gap.endMs;
+  };
+  for (const line of nemesis.diary.filter(isInGap)) report(textOfLine(line, startMs));
+  return gap.endMs - gap.startMs;
+}
+
+function textOfLine({ atMs, what }: DiaryLine, startMs: number): string {
+  return `${((atMs - startMs) / 1000).toFixed(2)} s: ${what}`;
 }
 
 /** Keeps what is needed to understand a failure. */
-function keep(history: History, diary: readonly string[]): void {
+function keep(history: History, diary: readonly DiaryLine[]): void {
   const directory = mkdtempSync(join(tmpdir(), `proglog-soak-${seed}-`));
   writeFileSync(join(directory, "history.json"), textOf(history));
-  writeFileSync(join(directory, "faults.txt"), `${diary.join("\n")}\n`);
+  const lines = diary.map((line) => `${textOfLine(line, diary[0]?.atMs ?? 0)}\n`);
+  writeFileSync(join(directory, "faults.txt"), lines.join(""));
   for (const node of linked.nodes) {
     writeFileSync(join(directory, `${node.name}.log`), node.log(64 * 1024 * 1024));
   }

@@ -31,6 +31,7 @@ export class TcpPipe {
   #timer: NodeJS.Timeout | undefined;
   #isWaitingForDrain = false;
   #isEnded = false;
+  #isEnding = false;
   #passedBytes = 0;
   #swallowedBytes = 0;
 
@@ -111,7 +112,9 @@ export class TcpPipe {
       this.#pass(next, rule.bytesPerSecond);
     }
     this.#balance();
-    if (this.#isEnded && this.#held.length === 0) this.#to.destroySoon();
+    if (!this.#isEnded || this.#held.length > 0 || this.#isEnding) return;
+    this.#isEnding = true;
+    this.#to.destroySoon();
   }
 
   /** Writes the oldest chunk, or as much of it as a slice of a throttled link is. */

@@ -6,27 +6,27 @@ import type { HistoryRecorder } from "../../history/history.js";
 export interface Availability {
   /** Share of the seconds in which there was an acknowledgement, 0 to 1. */
   readonly share: number;
-  readonly longestGapMs: number;
+  /** The longest time without one. */
+  readonly gap: Span;
+}
+
+export interface Span {
+  readonly startMs: number;
+  readonly endMs: number;
 }
 
 /** @param ackTimesMs In the order in which they came. */
-export function availabilityOf(
-  ackTimesMs: readonly number[],
-  span: { readonly startMs: number; readonly endMs: number },
-): Availability {
+export function availabilityOf(ackTimesMs: readonly number[], span: Span): Availability {
   const { startMs, endMs } = span;
-  const seconds = new Set<number>();
-  let longestGapMs = 0;
+  const within = ackTimesMs.filter((atMs) => atMs >= startMs && atMs < endMs);
+  const seconds = new Set(within.map((atMs) => Math.floor((atMs - startMs) / 1000)));
+  let gap: Span = { startMs, endMs: startMs };
   let lastMs = startMs;
-  for (const atMs of ackTimesMs) {
-    if (atMs < startMs || atMs >= endMs) continue;
-    seconds.add(Math.floor((atMs - startMs) / 1000));
-    longestGapMs = Math.max(longestGapMs, atMs - lastMs);
+  for (const atMs of [...within, endMs]) {
+    if (atMs - lastMs > gap.endMs - gap.startMs) gap = { startMs: lastMs, endMs: atMs };
     lastMs = atMs;
   }
-  const secondCount = Math.max(1, Math.ceil((endMs - startMs) / 1000));
-  longestGapMs = Math.max(longestGapMs, endMs - lastMs);
-  return { share: seconds.size / secondCount, longestGapMs };
+  return { share: seconds.size / Math.max(1, Math.ceil((endMs - startMs) / 1000)), gap };
 }
 
 /** Counts of what became of appends and reads. */
