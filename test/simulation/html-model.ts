@@ -101,11 +101,11 @@ function eventsOf(report: RunReport): PageEvent[] {
   const { events, recording, history, violation, steps: step, virtualMs: atMs } = report;
   const lost = recording?.lost ?? [];
   const before = merged(events, lost);
-  const stepAt = stepsByTime(before, recording?.states ?? [], report.steps);
+  const stepAt = stepsByTime(recording?.steps ?? before, report.steps);
   const operations = [
     ...history.appends.map((append) => appendEvent(append, stepAt, report)),
     ...history.reads.map((read) => readEvent(read, stepAt)),
-  ].sort((one, other) => one.step - other.step);
+  ];
   const all = merged(before, operations);
   if (violation !== undefined && !all.some((event) => event.kind === "violation")) {
     const text = `${violation.invariant}: ${violation.message}`;
@@ -114,18 +114,16 @@ function eventsOf(report: RunReport): PageEvent[] {
   return all;
 }
 
-/** Two lists in the order of steps as one; at one step what is of the first comes first. */
+/** Two lists as one, in the order of steps; at one step what is of the first comes first. */
 function merged(first: readonly PageEvent[], second: readonly PageEvent[]): PageEvent[] {
-  return [...first, ...second].sort((one, other) => one.step - other.step);
+  return [...first, ...second].sort((one, other) => one.step - other.step || one.atMs - other.atMs);
 }
 
-/** The step of a time, from events and states whose steps are known. */
+/** The step of a time: exactly with a recording, else that of the next event. */
 function stepsByTime(
-  events: readonly TraceEvent[],
-  states: readonly StateChange[],
+  known: readonly { readonly step: number; readonly atMs: number }[],
   lastStep: number,
 ): (ms: number) => number {
-  const known = [...events, ...states].sort((one, other) => one.step - other.step);
   return (ms) => {
     let [low, high] = [0, known.length];
     while (low < high) {
@@ -148,7 +146,8 @@ function appendEvent(
 ): PageEvent {
   const { client, values, invokedAt, returnedAt, outcome, expectedOffset } = append;
   const hasEnded = returnedAt !== Infinity;
-  const what = `appends ${String(values.length)} records from ${values[0]?.slice(0, 20) ?? ""}`;
+  const first = values[0]?.replace(/\.+$/, "").slice(0, 20) ?? "";
+  const what = `appends ${counted(values.length)} from ${first}`;
   const only = expectedOffset === undefined ? "" : `, only at offset ${String(expectedOffset)}`;
   const end = outcome.type === "ok" ? `acknowledged at offset ${String(outcome.offset)}` : "";
   return {
@@ -162,11 +161,15 @@ function appendEvent(
   };
 }
 
+function counted(records: number): string {
+  return records === 1 ? "1 record" : `${String(records)} records`;
+}
+
 function readEvent(read: ReadOperation, stepAt: (ms: number) => number): PageEvent {
   const { client, node, invokedAt, returnedAt, from, consistency, result } = read;
   const got =
     result.type === "hit"
-      ? `${String(result.values.length)} records at offset ${String(result.offset)}`
+      ? `${counted(result.values.length)} at offset ${String(result.offset)}`
       : `nothing yet, the log ends at ${String(result.endOffset)}`;
   return {
     step: stepAt(returnedAt),
@@ -185,6 +188,14 @@ function kindOf({ kind, type, text }: PageEvent): string {
   if (kind !== "message") return kind;
   // Without entries it is a heartbeat or a probe.
   return type === "appendRequest" && / 0 entries,/.test(text) ? "heartbeat" : (type ?? kind);
+}
+
+/** The text without what the page says in other columns. */
+function textOf({ kind, type, from, text }: PageEvent): string {
+  const start = `${type ?? ""} from ${from ?? ""} `;
+  if (text.startsWith("raft-state ")) return text.slice("raft-state ".length);
+  // A lost message is of kind `lost`: its type is news.
+  return kind === "message" && text.startsWith(start) ? text.slice(start.length) : text;
 }
 
 /** Puts the names of nodes where their ids are, or the first eight digits of them. */
@@ -213,7 +224,7 @@ function eventColumns(
     ...{ stepsSince: [], timeSince: [], text: [] },
   };
   for (const event of events) {
-    const { step, atMs, node, from = "", text, sentStep = step, sentAtMs = atMs } = event;
+    const { step, atMs, node, from = "", sentStep = step, sentAtMs = atMs } = event;
     columns.step.push(step);
     columns.at.push(micros(atMs));
     columns.node.push(nameAt.get(withNames(node)) ?? -1);
@@ -221,7 +232,7 @@ function eventColumns(
     columns.kind.push(kindAt.get(kindOf(event)) ?? 0);
     columns.stepsSince.push(Math.max(0, step - sentStep));
     columns.timeSince.push(micros(Math.max(0, atMs - sentAtMs)));
-    columns.text.push(clipped(withNames(text)));
+    columns.text.push(clipped(withNames(textOf(event))));
   }
   return columns;
 }

@@ -53,7 +53,7 @@
     /** The chosen event, or -1. */
     chosen: -1,
     hovered: -1,
-    /** The step that the middle was last sent to; the failing one when the page opens. */
+    /** What can be pointed at: events with where they were drawn. */
     drawn: [],
   };
 
@@ -199,8 +199,12 @@
     }
   }
 
-  const termColour = (term, opacity) =>
-    `hsl(${String((term * 137 + 210) % 360)} 65% ${colours.lightness} / ${String(opacity)})`;
+  /** No red, which is for faults, and grey before the first term. */
+  const termColour = (term, opacity) => {
+    const hue = String(40 + ((term * 113 + 60) % 280));
+    const strength = term === 0 ? "0%" : "65%";
+    return `hsl(${hue} ${strength} ${colours.lightness} / ${String(opacity)})`;
+  };
 
   // Where things stand across the page.
 
@@ -333,14 +337,13 @@
       view.axis === "steps" ? 1 : 0.001,
       power * ([1, 2, 5, 10].find((factor) => factor * power >= rough) ?? 10),
     );
-    const last = Math.min(extent, unitAtY(view.height));
-    for (
-      let unit = Math.max(0, Math.ceil(unitAtY(0) / stride) * stride);
-      unit <= last;
-      unit += stride
-    ) {
-      if (view.axis === "steps") tick(yOf(unit), unit + originStep, undefined);
-      else tick(yOf(unit), undefined, unit * 1000 + originTime);
+    // Round numbers of the run, not of its first event here.
+    const origin = view.axis === "steps" ? originStep : originTime / 1000;
+    const last = Math.min(extent, unitAtY(view.height)) + origin;
+    const first = Math.ceil((Math.max(0, unitAtY(0)) + origin) / stride) * stride;
+    for (let value = first; value <= last; value += stride) {
+      if (view.axis === "steps") tick(yOf(value - origin), value, undefined);
+      else tick(yOf(value - origin), undefined, value * 1000);
     }
   }
 
@@ -365,8 +368,8 @@
     const range = plotRange(spans);
     for (let node = 0; node < nodeCount; node += 1) {
       const end = Math.max(spans[node].end, 1);
-      drawBars(node, spans[node].first, end, bottom);
-      drawPlot(node, spans[node].first, end, bottom, range);
+      drawBars(node, spans[node].first, end);
+      drawPlot(node, spans[node].first, end, range);
     }
     if (names.length > nodeCount) {
       line(layout.clientsAt + 2, 0, layout.clientsAt + 2, view.height, colours.line);
@@ -402,7 +405,7 @@
   };
 
   /** The bar of a node: its width is the role, its colour the term. */
-  function drawBars(node, first, end, bottom) {
+  function drawBars(node, first, end) {
     const { at: indexes, unit } = statesOfNode[node];
     const x = layout.xOf(node);
     let labelledY = -Infinity;
@@ -417,22 +420,24 @@
         yOf(next < unit.length ? Math.min(unit[next], extent) : extent),
       );
       drawBar(x, from, Math.max(to, from + 1), roles[states.role[state]], states.term[state]);
-      const y = Math.max(from + 6, 8);
-      if (y - labelledY > 13 && to - from > 6 && bottom > 0) {
+      const y = Math.max(from + 12, 8);
+      if (y - labelledY > 13 && to - from > 12) {
         labelledY = y;
-        const look = looksOf[roles[states.role[state]]] ?? looksOf.follower;
-        const term = look.opacity > 0 ? ` ${String(states.term[state])}` : "";
-        const room = layout.lane - (x - layout.gutter - node * layout.lane) - 10;
-        label(
-          layout.isNarrow ? look.text.slice(0, 4) + term : look.text + term,
-          x + 10,
-          y,
-          room,
-          colours.faint,
-        );
+        labelBar(node, state, x, y);
       }
       at = next;
     }
+  }
+
+  /** The longest text that fits beside a bar. */
+  function labelBar(node, state, x, y) {
+    const look = looksOf[roles[states.role[state]]] ?? looksOf.follower;
+    const term = look.opacity > 0 ? String(states.term[state]) : "";
+    const room = layout.gutter + (node + 1) * layout.lane - x - 10;
+    const texts = [`${look.text} ${term}`, `${look.text.slice(0, 4)} ${term}`, term];
+    const text = texts.find((candidate) => pen.measureText(candidate).width <= room);
+    pen.fillStyle = colours.faint;
+    pen.fillText(text ?? "", x + 10, y);
   }
 
   function isSameRole(one, other) {
@@ -460,7 +465,7 @@
   }
 
   /** How the log grows: the area is committed, the line is held. */
-  function drawPlot(node, first, end, bottom, { least, most }) {
+  function drawPlot(node, first, end, { least, most }) {
     const { at: indexes, unit } = statesOfNode[node];
     const left = layout.gutter + node * layout.lane + 2;
     const xOf = (index) => left + (layout.plot * Math.max(0, index - least)) / (most - least || 1);
@@ -502,14 +507,15 @@
     }
     // Too many arrows are a grey area: of messages every n-th one is drawn, of the rest all.
     const stride = Math.ceil(found.length / arrowsMax);
-    view.stride = stride;
     const marks = [];
+    pen.globalAlpha = found.length > 400 ? 0.35 : 1;
     found.forEach((at, place) => {
       const group = groupOf(rows[at]);
       const isChosen = rows[at] === view.chosen;
       if (group.mark !== "arrow" && group.mark !== "bar") marks.push(at);
       else if (place % stride === 0 || isChosen) drawMessage(at, group);
     });
+    pen.globalAlpha = 1;
     const labelled = new Map();
     for (const at of marks) drawMark(at, labelled);
     if (layout.hasText) for (const at of found) drawText(at);
@@ -576,7 +582,7 @@
     labelled.set(place, y);
     const right = place < 0 ? layout.right : layout.gutter + (place + 1) * layout.lane;
     const room = Math.max(layout.isNarrow ? 34 : 60, right - x - 8);
-    tag(text, x + 8, y, room, group.paint);
+    tag(text, x + (group.mark === "ring" ? 14 : 8), y, room, group.paint);
   }
 
   function shortText(row, kind) {
@@ -585,7 +591,7 @@
       const fault = text.split(":")[0];
       return fault === "partition" ? `partition ${text.slice(11)}` : fault;
     }
-    if (kind === "leads") return `leads ${text}`;
+    if (kind === "leads") return text.replace("term", "leads");
     if (kind === "violation") return text.split(":")[0];
     return kind;
   }
@@ -623,8 +629,9 @@
   function drawText(at) {
     const row = rows[at];
     const y = yOf(rowEnd[at]);
-    const where = names[events.node[row]] ?? "";
-    const what = `${where} ${kindOf(row)}  ${events.text[row]}`.replace(/^ /, "");
+    const from = names[events.from[row]];
+    const where = `${from === undefined ? "" : `${from}→`}${names[events.node[row]] ?? ""}`;
+    const what = `${where} ${kindOf(row)}  ${events.text[row]}`.trimStart();
     const paint = groupOf(row).paint;
     pen.fillStyle = paint;
     pen.fillRect(layout.textAt - 6, y - 5, 3, 10);
@@ -662,17 +669,20 @@
 
   // The whole run at the edge: who led, where faults are, what is in view.
 
-  let overviewImage;
+  const painted = document.createElement("canvas");
+  let paintedKey = "";
 
   function drawOverview() {
     const edge = overview.getContext("2d");
     const { height } = view;
     const key = [view.axis, rows.length, height, colours.ground].join(" ");
-    if (overviewImage?.key !== key) overviewImage = { key, image: paintOverview(edge, height) };
-    edge.save();
-    edge.setTransform(1, 0, 0, 1, 0, 0);
-    edge.putImageData(overviewImage.image, 0, 0);
-    edge.restore();
+    if (paintedKey !== key) {
+      paintedKey = key;
+      sizeCanvas(painted, 26, height);
+      paintOverview(painted.getContext("2d"), height);
+    }
+    edge.clearRect(0, 0, 26, height);
+    edge.drawImage(painted, 0, 0, 26, height);
     const from = (Math.max(0, unitAtY(0)) / extent) * height;
     const to = (Math.min(extent, unitAtY(height)) / extent) * height;
     edge.strokeStyle = colours.text;
@@ -681,7 +691,6 @@
   }
 
   function paintOverview(edge, height) {
-    edge.clearRect(0, 0, 26, height);
     const y = (unit) => (unit / extent) * height;
     for (const { at, unit } of statesOfNode) {
       at.forEach((state, place) => {
@@ -697,7 +706,6 @@
       edge.fillStyle = colours.bad;
       edge.fillRect(15, y(rowEnd[at]), name === "faults" ? 8 : 11, name === "faults" ? 1 : 3);
     });
-    return edge.getImageData(0, 0, overview.width, overview.height);
   }
 
   // Heads: each node's state in the middle of the view, or at the chosen event.
@@ -744,10 +752,12 @@
     const text = looksOf[role]?.text ?? role;
     const { [state]: term } = states.term;
     const numbers = [states.commit[state], states.last[state], states.end[state]];
-    if (layout.lane < 76) {
-      return `${text.slice(0, 4)} ${String(term)}\nc${String(numbers[0])}/${String(numbers[1])}\ne${String(numbers[2])}`;
+    const [commit, last, end] = numbers.map(String);
+    if (layout.lane < 90) {
+      const short = text.slice(0, layout.lane < 56 ? 4 : 8);
+      return `${short} ${String(term)}\nc${commit}/${last}\ne${end}`;
     }
-    return `${text}, term ${String(term)}\ncommit ${String(numbers[0])}/${String(numbers[1])}\nend ${String(numbers[2])}`;
+    return `${text}, term ${String(term)}\ncommit ${commit}/${last}\nend ${end}`;
   }
 
   // Choosing.
@@ -1080,6 +1090,7 @@
     const asked = /^#step=(\d+)$/.exec(location.hash);
     if (asked !== null) goToStep(Number(asked[1]));
     else if (failingStep !== null) goToFailure();
+    else scroller.scrollTop = Math.max(0, view.height / 2 - 30);
     showTable();
     draw();
     document.documentElement.dataset.drawn = String(view.drawn.length);

@@ -47,6 +47,8 @@ export class Recording {
   readonly states: StateChange[] = [];
   readonly cuts: CutChange[] = [];
   readonly lost: TraceEvent[] = [];
+  /** When each step was, in order: clients know times only. */
+  readonly steps: { readonly step: number; readonly atMs: number }[] = [];
   /** Names of nodes by the ids that they ever had. */
   readonly names = new Map<NodeId, string>();
   readonly #last = new Map<SimulatedNode, NodeState>();
@@ -61,6 +63,7 @@ export class Recording {
   look(): void {
     const { nodes, simulation } = this.#world;
     const { stepCount: step, nowMs: atMs } = simulation;
+    this.steps.push({ step, atMs });
     for (const node of nodes) {
       const last = this.#last.get(node) ?? down;
       const state = this.#stateOf(node, last);

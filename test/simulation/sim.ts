@@ -61,6 +61,7 @@ async function run({ seed, steps, nodeCount }: SeedRun, keepEvents: number): Pro
     seed,
     steps,
     keepEvents,
+    isRecorded: options.html !== undefined,
     ...(nodeCount === undefined ? {} : { nodeCount }),
     ...(options.until === undefined ? {} : { until: wholeNumber("until", options.until) }),
   });
@@ -88,7 +89,7 @@ async function runOne(seed: number): Promise<boolean> {
     process.stdout.write(`${failureText(runOf(seed), report, eventCount)}\n`);
   }
   if (options.html !== undefined) {
-    writeFileSync(options.html, htmlOf(report, { replay: replayCommand(seed) }));
+    writeFileSync(options.html, htmlOf(report, { replay: replayCommand(runOf(seed)) }));
   }
   const summary = new Summary();
   summary.add(resultOf(report));
