@@ -15,6 +15,8 @@ import type { FrameHeader } from "../storage/frame.js";
 import { frameBody, frameKinds, framePreamble, readHeader } from "../storage/frame.js";
 import type { Condition } from "./command.js";
 import { decodeConditions, decodeSettings } from "./command.js";
+import type { Remembered } from "./producers.js";
+import { Producers } from "./producers.js";
 
 /** What the machine is given of a Raft entry. */
 export type Input =
@@ -34,12 +36,20 @@ export type Input =
       readonly frame: Buffer;
     };
 
-/** An append whose condition did not hold when its turn came. */
+/** An append that added nothing when its turn came. */
 export interface Dropped {
   readonly firstRecord: number;
   readonly count: number;
-  /** The offset that its first record would have got. */
-  readonly actualOffset: number;
+  readonly why:
+    | {
+        readonly type: "mismatch";
+        /** The offset that its first record would have got. */
+        readonly actualOffset: number;
+      }
+    /** It is in the log already. */
+    | { readonly type: "duplicate"; readonly original: Remembered }
+    /** Its producer has gone on, and what became of it is no longer remembered. */
+    | { readonly type: "too-old" };
 }
 
 /** What became of the records of an entry. */
@@ -61,6 +71,7 @@ export class StateMachine {
   #timestampMs: number;
   #segmentBytes: number;
   #clusterId: string;
+  readonly #producers: Producers;
 
   constructor(commitLog: CommitLog, checkpoint: Checkpoint) {
     this.#commitLog = commitLog;
@@ -71,6 +82,7 @@ export class StateMachine {
     this.#timestampMs = checkpoint.timestampMs;
     this.#segmentBytes = checkpoint.segmentBytes;
     this.#clusterId = checkpoint.clusterId;
+    this.#producers = new Producers(checkpoint.producers);
     assert(commitLog.endOffset === checkpoint.endOffset, "the commit log stands at the checkpoint");
   }
 
@@ -95,6 +107,7 @@ export class StateMachine {
       timestampMs: this.#timestampMs,
       segmentBytes: this.#segmentBytes,
       clusterId: this.#clusterId,
+      producers: this.#producers.states(),
       segments,
     };
   }
@@ -165,17 +178,35 @@ export class StateMachine {
     return { offset, timestampMs, dropped };
   }
 
-  /** The appends whose expected offset is not the one they would get. */
+  /** The appends that add nothing; those of producers that do are noted. */
   #unmet(conditions: readonly Condition[], offset: number): (Condition & Dropped)[] {
     const unmet: (Condition & Dropped)[] = [];
     let droppedCount = 0;
     for (const condition of conditions) {
       const actualOffset = offset + condition.firstRecord - droppedCount;
-      if (condition.expectedOffset === actualOffset) continue;
-      unmet.push({ ...condition, actualOffset });
+      const why = this.#judge(condition, actualOffset);
+      if (why === undefined) continue;
+      unmet.push({ ...condition, why });
       droppedCount += condition.count;
     }
     return unmet;
+  }
+
+  /** Why an append adds nothing; undefined if it gets this offset. */
+  #judge(condition: Condition, offset: number): Dropped["why"] | undefined {
+    const { producer, expectedOffset, count } = condition;
+    // A retry is answered like the first time, also if its condition would not hold any more.
+    const verdict = producer === undefined ? "new" : this.#producers.find(producer);
+    if (verdict === "too-old") return { type: "too-old" };
+    if (verdict !== "new") return { type: "duplicate", original: verdict };
+    if (expectedOffset !== undefined && expectedOffset !== offset) {
+      return { type: "mismatch", actualOffset: offset };
+    }
+    if (producer !== undefined) {
+      const { id, sequence } = producer;
+      this.#producers.note(id, { sequence, offset, count, timestampMs: this.#timestampMs });
+    }
+    return undefined;
   }
 }
 

@@ -10,8 +10,8 @@ import { present } from "../common/assert.js";
 import type { Clock } from "../common/clock.js";
 import { ProglogError } from "../common/errors.js";
 import type { Append } from "../machine/command.js";
-import { conditionCountMax, encodeAppends } from "../machine/command.js";
-import type { Applied } from "../machine/state-machine.js";
+import { conditionBytesMax, conditionBytesOf, encodeAppends } from "../machine/command.js";
+import type { Applied, Dropped } from "../machine/state-machine.js";
 import type { Proposal, Refusal } from "../raft/index.js";
 
 /** Where an append's records went. */
@@ -19,6 +19,8 @@ export interface Appended {
   readonly offset: number;
   readonly count: number;
   readonly timestampMs: number;
+  /** True if it was in the log before: this is where. */
+  readonly isDuplicate?: true;
 }
 
 /** Told once what became of an append. */
@@ -123,12 +125,12 @@ export class Proposals {
   #groupFrom(waiting: readonly Pending[], from: number): Pending[] {
     const group: Pending[] = [];
     let bytes = 0;
-    let conditions = 0;
+    let conditionBytes = 0;
     for (let at = from; at < waiting.length; at += 1) {
       const pending = present(waiting[at], "at is in range");
       bytes += pending.append.records.length;
-      if (pending.append.expectedOffset !== undefined) conditions += 1;
-      const isFull = bytes > this.#limits.entryBytesMax || conditions > conditionCountMax;
+      conditionBytes += conditionBytesOf(pending.append);
+      const isFull = bytes > this.#limits.entryBytesMax || conditionBytes > conditionBytesMax;
       if (group.length > 0 && isFull) break;
       group.push(pending);
     }
@@ -145,7 +147,7 @@ export class Proposals {
     // An entry that stood here before was cut from this log. That proves nothing: another node may
     // hold it still, and lead again with it. Only what is applied here decides.
     for (const pending of this.#placed.get(index)?.pending ?? []) {
-      this.#finish(pending, unknownOutcome());
+      this.#finish(pending, unknownOutcome(pending));
     }
     this.#placed.set(index, group);
     return true;
@@ -176,7 +178,7 @@ export class Proposals {
       if (drop?.firstRecord === pending.firstRecord) {
         nextDrop += 1;
         droppedCount += drop.count;
-        this.#finish(pending, mismatch(pending, drop.actualOffset));
+        this.#finish(pending, answerOf(pending, drop));
         continue;
       }
       const offset = result.offset + pending.firstRecord - droppedCount;
@@ -201,7 +203,7 @@ export class Proposals {
     for (const [placed, group] of this.#placed) {
       if (placed > index) continue;
       this.#placed.delete(placed);
-      for (const pending of group.pending) this.#finish(pending, unknownOutcome());
+      for (const pending of group.pending) this.#finish(pending, unknownOutcome(pending));
     }
   }
 
@@ -222,8 +224,8 @@ export class Proposals {
     const now = this.#clock.now();
     if (now < this.#nextDeadline) return;
     let next = Infinity;
-    const check = (pending: Pending, error: () => ProglogError): void => {
-      if (pending.deadline <= now) this.#finish(pending, error());
+    const check = (pending: Pending, error: (pending: Pending) => ProglogError): void => {
+      if (pending.deadline <= now) this.#finish(pending, error(pending));
       else if (!pending.isDone) next = Math.min(next, pending.deadline);
     };
     for (const pending of this.#waiting) check(pending, () => refusalError("overloaded"));
@@ -237,10 +239,10 @@ export class Proposals {
   close(): void {
     for (const pending of this.#waiting) this.#finish(pending, stopping());
     for (const group of this.#proposed.values()) {
-      for (const pending of group.pending) this.#finish(pending, unknownOutcome());
+      for (const pending of group.pending) this.#finish(pending, unknownOutcome(pending));
     }
     for (const group of this.#placed.values()) {
-      for (const pending of group.pending) this.#finish(pending, unknownOutcome());
+      for (const pending of group.pending) this.#finish(pending, unknownOutcome(pending));
     }
     this.#waiting = [];
     this.#proposed.clear();
@@ -255,15 +257,34 @@ export class Proposals {
   }
 }
 
-function unknownOutcome(): ProglogError {
+/** With a producer it may be sent again: it is applied once at most. */
+function unknownOutcome({ append }: Pending): ProglogError {
   return new ProglogError(
     "outcome-unknown",
     "The record was appended but its commit was not seen in time; it may yet be applied.",
+    { retryable: append.producer !== undefined },
   );
 }
 
 function stopping(): ProglogError {
   return new ProglogError("unavailable", "The node is stopping; the record was not applied.");
+}
+
+/** The answer to an append that added nothing. */
+function answerOf(pending: Pending, { why }: Dropped): Appended | ProglogError {
+  switch (why.type) {
+    case "mismatch":
+      return mismatch(pending, why.actualOffset);
+    case "duplicate": {
+      const { offset, count, timestampMs } = why.original;
+      return { offset, count, timestampMs, isDuplicate: true };
+    }
+    case "too-old":
+      return new ProglogError(
+        "sequence-too-old",
+        "The producer has gone on, and what became of this sequence is no longer remembered.",
+      );
+  }
 }
 
 function mismatch(pending: Pending, actualOffset: number): ProglogError {

@@ -4,7 +4,7 @@
  * can send them, and a broken transfer goes on where it stopped.
  */
 import type { Member } from "../raft/index.js";
-import type { Checkpoint } from "../storage/checkpoint.js";
+import type { Checkpoint, ProducerRow } from "../storage/checkpoint.js";
 import type { SegmentRef } from "../storage/segment.js";
 
 /** What the receiver holds of a segment: its first bytes. */
@@ -38,9 +38,15 @@ export type SnapshotSource = (
   signal: AbortSignal,
 ) => AsyncIterable<SnapshotPart>;
 
-/** The checkpoint as bytes. */
+/** The checkpoint as bytes. Producers may be many: theirs are lists without names. */
 export function encodeCheckpoint(checkpoint: Checkpoint): Buffer {
-  return Buffer.from(JSON.stringify(checkpoint));
+  const producers = checkpoint.producers.map(({ id, appends }) => [
+    id,
+    ...appends.map(({ sequence, offset, count, timestampMs }) => [
+      ...[sequence, offset, count, timestampMs],
+    ]),
+  ]);
+  return Buffer.from(JSON.stringify({ ...checkpoint, producers }));
 }
 
 /** @returns undefined if the bytes are not a checkpoint. */
@@ -57,9 +63,24 @@ export function decodeCheckpoint(bytes: Buffer): Checkpoint | undefined {
     .concat(["timestampMs", "segmentBytes"])
     .every((name) => isCount(fields[name]));
   const areTexts = ["configuration", "clusterId"].every((name) => typeof fields[name] === "string");
-  const { segments } = fields;
+  const { segments, producers } = fields;
   if (!areNumbers || !areTexts || !Array.isArray(segments)) return undefined;
-  return segments.every(isRef) ? (value as Checkpoint) : undefined;
+  if (!segments.every(isRef) || !Array.isArray(producers)) return undefined;
+  const rows = producers.map(producerOf);
+  if (rows.includes(undefined)) return undefined;
+  return { ...(value as Checkpoint), producers: rows as ProducerRow[] };
+}
+
+function producerOf(value: unknown): ProducerRow | undefined {
+  const [id, ...appends] = Array.isArray(value) ? (value as unknown[]) : [];
+  if (typeof id !== "string" || appends.length === 0) return undefined;
+  const rows: ProducerRow["appends"][number][] = [];
+  for (const append of appends) {
+    if (!Array.isArray(append) || append.length !== 4 || !append.every(isCount)) return undefined;
+    const [sequence = 0, offset = 0, count = 0, timestampMs = 0] = append as number[];
+    rows.push({ sequence, offset, count, timestampMs });
+  }
+  return { id, appends: rows };
 }
 
 function isRef(value: unknown): value is SegmentRef {

@@ -6,6 +6,7 @@
  */
 import type { LeaderHint } from "../common/errors.js";
 import type { LogRecord, RecordBatch } from "../common/record.js";
+import type { Producer } from "../machine/producers.js";
 import type { Member } from "../raft/message.js";
 
 /** Records to append as one: all of them, with consecutive offsets, or none. */
@@ -14,6 +15,8 @@ export interface AppendRequest {
   readonly records: Buffer;
   /** Append only if the first record would get exactly this offset. */
   readonly expectedOffset?: number;
+  /** Makes a retry safe: repeated with this, the append is applied once at most. */
+  readonly producer?: Producer;
   /** How long to wait for the commit; undefined means the node's default. */
   readonly timeoutMs?: number;
   /** True if another node relayed this request: it is then never relayed again. */
@@ -25,6 +28,8 @@ export interface AppendReceipt {
   readonly offset: number;
   readonly count: number;
   readonly timestampMs: number;
+  /** True if its producer's sequence was in the log before: this is where. */
+  readonly isDuplicate?: true;
 }
 
 /** `linearizable` confirms a miss with the leader; `local` answers it from this node alone. */

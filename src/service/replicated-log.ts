@@ -74,11 +74,11 @@ export class ReplicatedLog implements LogService {
   ): Promise<AppendReceipt> {
     const count = this.#check(request);
     if (!this.#replica.isLeader) return this.#produceElsewhere(request, options.relay ?? false);
-    const { records, expectedOffset } = request;
+    const { records, expectedOffset, producer } = request;
     const timeoutMs = request.timeoutMs ?? this.#options.requestTimeoutMs;
     const startMs = this.#clock.now();
     return new Promise((resolve, reject) => {
-      this.#replica.propose({ records, count, expectedOffset }, timeoutMs, (result) => {
+      this.#replica.propose({ records, count, expectedOffset, producer }, timeoutMs, (result) => {
         const seconds = (this.#clock.now() - startMs) / 1000;
         if (result instanceof ProglogError) {
           this.#onAppend(seconds, result.code, 0);

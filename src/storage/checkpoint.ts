@@ -7,6 +7,18 @@
  */
 import type { SegmentRef } from "./segment.js";
 
+/** What is remembered of a producer (machine/producers.ts). */
+export interface ProducerRow {
+  readonly id: string;
+  /** Oldest first. */
+  readonly appends: readonly {
+    readonly sequence: number;
+    readonly offset: number;
+    readonly count: number;
+    readonly timestampMs: number;
+  }[];
+}
+
 export interface Checkpoint {
   /** Last entry that the state holds. */
   readonly appliedIndex: number;
@@ -22,6 +34,8 @@ export interface Checkpoint {
   readonly segmentBytes: number;
   /** The cluster that this state belongs to; empty before it is settled. */
   readonly clusterId: string;
+  /** In the order of their newest appends; never changed in place. */
+  readonly producers: readonly ProducerRow[];
   /** Oldest first; the last is active, up to the bytes it names. */
   readonly segments: readonly SegmentRef[];
 }
@@ -35,6 +49,7 @@ export const emptyCheckpoint: Checkpoint = Object.freeze({
   timestampMs: 0,
   segmentBytes: 0,
   clusterId: "",
+  producers: [],
   segments: [],
 });
 

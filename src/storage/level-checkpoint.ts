@@ -3,9 +3,10 @@
  *
  *     meta                    JSON: format, and all of Checkpoint but the segments; `crc`
  *     segment/<base, 20 digits>   JSON: SegmentRef; `crc`
+ *     producer/<id>   JSON: ProducerRow; `crc`
  *
- * Only what changed is written: sealed segments do not change, so a checkpoint costs the same
- * whatever the log's length. Each value carries a CRC-32 of its JSON text, because LevelDB may
+ * Only what changed is written: sealed segments do not change, and producers that have appended
+ * nothing since neither, so a checkpoint costs the same whatever the log's length. Each value carries a CRC-32 of its JSON text, because LevelDB may
  * lose its newest records after damage; `meta` counts the segments, so that a lost one shows.
  * It is never on the path to a vote or an acknowledgement.
  */
@@ -13,23 +14,29 @@ import { crc32 } from "node:zlib";
 
 import { Level } from "level";
 
-import type { Checkpoint, CheckpointStore } from "./checkpoint.js";
+import type { Checkpoint, CheckpointStore, ProducerRow } from "./checkpoint.js";
 import { DamageError } from "./damage.js";
 import type { SegmentRef } from "./segment.js";
 
 const formatVersion = 1;
 const metaKey = "meta";
 
-type Meta = Omit<Checkpoint, "segments"> & {
+const segmentPrefix = "segment/";
+const producerPrefix = "producer/";
+
+type Meta = Omit<Checkpoint, "segments" | "producers"> & {
   readonly format: number;
   readonly segmentCount: number;
+  readonly producerCount: number;
 };
 
 export class LevelCheckpointStore implements CheckpointStore {
   readonly #level: Level;
   readonly #path: string;
-  /** What lies in the database, by key. */
+  /** What lies in the database, by key; without the producers. */
   readonly #saved = new Map<string, string>();
+  /** The producers that lie there, by id. A row is never changed in place: it tells by itself. */
+  #producers = new Map<string, ProducerRow>();
 
   /** @throws if the directory is locked by another process, or can't be opened. */
   static async open(path: string): Promise<LevelCheckpointStore> {
@@ -37,7 +44,10 @@ export class LevelCheckpointStore implements CheckpointStore {
     await level.open();
     const store = new LevelCheckpointStore(level, path);
     // What lies there must be known before anything is saved over it.
-    for await (const [key, text] of level.iterator()) store.#saved.set(key, text);
+    for await (const [key, text] of level.iterator()) {
+      if (!key.startsWith(producerPrefix)) store.#saved.set(key, text);
+      else store.#addProducer(key, text);
+    }
     return store;
   }
 
@@ -47,6 +57,7 @@ export class LevelCheckpointStore implements CheckpointStore {
   }
 
   async load(): Promise<Checkpoint | undefined> {
+    if (this.#fault !== undefined) throw this.#fault;
     let meta: Meta | undefined;
     const segments: SegmentRef[] = [];
     for (const [key, text] of this.#saved) {
@@ -55,13 +66,28 @@ export class LevelCheckpointStore implements CheckpointStore {
       else segments.push(value as SegmentRef);
     }
     if (meta === undefined && segments.length === 0) return undefined;
-    if (meta?.format !== formatVersion || meta.segmentCount !== segments.length) {
+    const isWhole =
+      meta?.segmentCount === segments.length && meta.producerCount === this.#producers.size;
+    if (meta?.format !== formatVersion || !isWhole) {
       throw new DamageError(this.#path, 0, "the checkpoint is incomplete, or of another version");
     }
-    const { format: _format, segmentCount: _count, ...rest } = meta;
+    const { format: _format, segmentCount: _segments, producerCount: _producers, ...rest } = meta;
     segments.sort((a, b) => a.baseOffset - b.baseOffset);
-    return { ...rest, segments };
+    const producers = [...this.#producers.values()].sort((a, b) => newestOf(a) - newestOf(b));
+    return { ...rest, producers, segments };
   }
+
+  #addProducer(key: string, text: string): void {
+    try {
+      const row = this.#decode(key, text) as ProducerRow;
+      this.#producers.set(row.id, row);
+    } catch (error) {
+      // Opening is not loading: whoever asks for the checkpoint is told.
+      this.#fault ??= error as Error;
+    }
+  }
+
+  #fault: Error | undefined;
 
   #decode(key: string, text: string): unknown {
     const crc = Number.parseInt(text.slice(0, 8), 16);
@@ -71,9 +97,10 @@ export class LevelCheckpointStore implements CheckpointStore {
   }
 
   async save(checkpoint: Checkpoint): Promise<void> {
-    const { segments, ...rest } = checkpoint;
+    const { segments, producers, ...rest } = checkpoint;
     const values = new Map<string, string>();
-    const meta: Meta = { ...rest, format: formatVersion, segmentCount: segments.length };
+    const counts = { segmentCount: segments.length, producerCount: producers.length };
+    const meta: Meta = { ...rest, format: formatVersion, ...counts };
     values.set(metaKey, encode(meta));
     for (const ref of segments) values.set(segmentKey(ref.baseOffset), encode(ref));
     const batch = this.#level.batch();
@@ -81,7 +108,15 @@ export class LevelCheckpointStore implements CheckpointStore {
       if (this.#saved.get(key) !== text) batch.put(key, text);
     }
     for (const key of this.#saved.keys()) if (!values.has(key)) batch.del(key);
+    const rows = new Map(producers.map((row) => [row.id, row]));
+    for (const [id, row] of rows) {
+      if (this.#producers.get(id) !== row) batch.put(`${producerPrefix}${id}`, encode(row));
+    }
+    for (const id of this.#producers.keys()) {
+      if (!rows.has(id)) batch.del(`${producerPrefix}${id}`);
+    }
     await batch.write({ sync: true });
+    this.#producers = rows;
     this.#saved.clear();
     for (const [key, text] of values) this.#saved.set(key, text);
   }
@@ -92,7 +127,11 @@ export class LevelCheckpointStore implements CheckpointStore {
 }
 
 function segmentKey(baseOffset: number): string {
-  return `segment/${String(baseOffset).padStart(20, "0")}`;
+  return `${segmentPrefix}${String(baseOffset).padStart(20, "0")}`;
+}
+
+function newestOf({ appends }: ProducerRow): number {
+  return appends.at(-1)?.offset ?? 0;
 }
 
 function encode(value: object): string {

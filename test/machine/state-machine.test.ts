@@ -102,8 +102,8 @@ test("a condition sees the appends before it in its entry, those that were kept"
     appendOf(["f"], 3),
   ]);
   expect(applied.dropped).toMatchObject([
-    { firstRecord: 1, count: 2, actualOffset: 1 },
-    { firstRecord: 5, count: 1, actualOffset: 3 },
+    { firstRecord: 1, count: 2, why: { type: "mismatch", actualOffset: 1 } },
+    { firstRecord: 5, count: 1, why: { type: "mismatch", actualOffset: 3 } },
   ]);
   expect(await texts(node)).toEqual(["a", "c", "d", "f"]);
 });

@@ -4,7 +4,11 @@ import { beforeEach, expect, test } from "vitest";
 import { ProglogError } from "../../src/common/errors.js";
 import { encodeRecords } from "../../src/common/record.js";
 import type { Append } from "../../src/machine/command.js";
-import { conditionCountMax, decodeConditions } from "../../src/machine/command.js";
+import {
+  conditionBytesMax,
+  conditionBytesOf,
+  decodeConditions,
+} from "../../src/machine/command.js";
 import type { Appended } from "../../src/replica/proposals.js";
 import { Proposals, refusalError } from "../../src/replica/proposals.js";
 import { framePreamble, readHeader } from "../../src/storage/frame.js";
@@ -74,7 +78,8 @@ test("a dropped append is told the offset it would have got; the others close th
   add("b", 1000, { expectedOffset: 99 });
   add("c");
   place(1, 1);
-  const dropped = [{ firstRecord: 1, count: 1, actualOffset: 11 }];
+  const why = { type: "mismatch", actualOffset: 11 } as const;
+  const dropped = [{ firstRecord: 1, count: 1, why }];
   proposals.applied(1, 1, { ...nothingDropped, dropped });
   expect(codes()).toEqual(["a 10", "b expected-offset-mismatch not_applied", "c 11"]);
   expect(answers[1]?.result).toMatchObject({ fields: { actualOffset: 11 } });
@@ -96,14 +101,16 @@ test("an append above the entry's bytes goes alone, and the others are not held 
 
 test("an entry holds no more conditions than its preamble has room for", () => {
   const large = new Proposals(clock, { pendingBytesMax: 2 ** 30, entryBytesMax: 2 ** 30 });
-  for (let at = 0; at <= conditionCountMax; at += 1) {
+  const append = appendOf("x", { expectedOffset: 0 });
+  const countMax = Math.floor(conditionBytesMax / conditionBytesOf(append));
+  for (let at = 0; at <= countMax; at += 1) {
     large.add(appendOf("x", { expectedOffset: at }), 1000, () => undefined);
   }
   const counts = large.take().map(({ data }) => {
     const header = readHeader(data, 0);
     return header === undefined ? -1 : decodeConditions(framePreamble(data, 0, header)).length;
   });
-  expect(counts).toEqual([conditionCountMax, 1]);
+  expect(counts).toEqual([countMax, 1]);
 });
 
 test("a refusal of the core is not applied", () => {

@@ -12,6 +12,7 @@ const checkpoint: Checkpoint = {
   endOffset: 7,
   timestampMs: 99,
   segmentBytes: 4096,
+  producers: [{ id: "p/a", appends: [{ sequence: 1, offset: 2, count: 1, timestampMs: 3 }] }],
   clusterId: "c1",
   segments: [{ baseOffset: 0, endOffset: 7, bytes: 640, checksum: 5 }],
 };
