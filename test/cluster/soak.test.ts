@@ -135,7 +135,7 @@ function lateCount({ recorder }: SoakWorkload, logs: readonly FinalLog[]): numbe
 }
 
 /** Reports what happened; returns the longest time without an acknowledgement. */
-function summarize(nemesis: Nemesis, workload: SoakWorkload, span: Span): void {
+function summarize(nemesis: Nemesis, workload: SoakWorkload, span: Span): number {
   const outcomes = outcomesOf(workload.recorder);
   const { share, gap } = availabilityOf(workload.ackTimesMs, span);
   const faultCount = [...nemesis.counts.values()].reduce((sum, count) => sum + count, 0);
