@@ -10,7 +10,7 @@ import { describe, expect, test } from "vitest";
 import { filesUnder, read, root } from "../tidy/tree.js";
 
 /** How many rules each family has. */
-const families = { E: 12, R: 9, C: 6, P: 9, S: 8, M: 9, Q: 5, T: 3 };
+const families = { E: 12, R: 9, C: 6, P: 9, S: 8, M: 9, Q: 5, T: 3, D: 9 };
 
 const rules = Object.entries(families).flatMap(([family, count]) =>
   Array.from({ length: count }, (_, at) => `R-${family}${at + 1}`),

@@ -81,7 +81,14 @@ export const coreMutants: readonly Mutant[] = [
     why: "a candidate that crashes votes for another in the term that it has won",
     file: "src/raft/election.ts",
     find: "state.ownVoteToken = state.stepToken;",
-    replace: "state.ownVoteToken = 0; state.votes.set(state.id, true);",
+    replace: "state.ownVoteToken = 0;",
+    also: [
+      {
+        file: "src/raft/election.ts",
+        find: "  requestVotes(state, false);\n",
+        replace: "  requestVotes(state, false);\n  state.votes.set(state.id, true);\n  maybeWin(state);\n",
+      },
+    ],
   },
   {
     name: "append-taken-without-its-predecessor",
@@ -214,8 +221,8 @@ export const coreMutants: readonly Mutant[] = [
     rule: "R-S5",
     why: "a lost offer, and a follower is never brought up to date",
     file: "src/raft/replication.ts",
-    find: 'if (progress.state === "snapshot" && isOfferOld) offerSnapshot(state, id, progress);',
-    replace: "void isOfferOld;",
+    find: 'if (progress.state === "snapshot" && isOfferOld) {',
+    replace: "if (isOfferOld && !isOfferOld) {",
   },
   {
     name: "second-change-in-flight",

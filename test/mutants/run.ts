@@ -10,6 +10,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
+import { planOf } from "../simulation/plan.js";
 import { mutants } from "./mutants.js";
 import type { Mutant } from "./mutant.js";
 import { tableOf, withTable } from "./table.js";
@@ -52,9 +53,16 @@ function knownKills(): Known {
   return JSON.parse(readFileSync(killsPath, "utf8")) as Known;
 }
 
+/** The seed of last time, then storms and others by turns: most mutants show in storms. */
 function* trialsFor(hint: Trial | undefined): Generator<Trial, void, undefined> {
   if (hint !== undefined && !options.cold) yield hint;
-  for (let seed = seedFrom; seed <= seedTo; seed += 1) yield { seed, steps };
+  const all = Array.from({ length: seedTo - seedFrom + 1 }, (_, at) => seedFrom + at);
+  const isStorm = (seed: number): boolean => planOf(seed).faults.has("usurpers");
+  const storms = all.filter(isStorm);
+  const others = all.filter((seed) => !isStorm(seed));
+  for (let at = 0; at < others.length; at += 1) {
+    for (const seed of [storms[at], others[at]]) if (seed !== undefined) yield { seed, steps };
+  }
 }
 
 /** Runs seeds until one sees the mutant or the time is up. */
