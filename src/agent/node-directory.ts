@@ -30,11 +30,11 @@ export class NodeDirectory {
   /** @throws StartError if another process holds it, or it can't be used; DamageError. */
   static async open(parts: NodeDirectoryParts): Promise<NodeDirectory> {
     const { disk, random, isFounding } = parts;
-    const lock = await lockDirectory(disk);
+    const lock = await disk.lock().catch(cannotUse);
     try {
       const found = await readIdentity(disk);
       const identity = found ?? (await newIdentity(disk, random, isFounding));
-      const checkpoints = await parts.openCheckpoints();
+      const checkpoints = await parts.openCheckpoints().catch(cannotUse);
       await disk.syncDirectory("");
       return new NodeDirectory(disk, lock, identity, checkpoints);
     } catch (error) {
@@ -121,16 +121,13 @@ async function newIdentity(disk: Disk, random: Random, isFounding: boolean): Pro
   return identity;
 }
 
-async function lockDirectory(disk: Disk): Promise<DiskLock> {
-  try {
-    return await disk.lock();
-  } catch (error) {
-    if (!(error instanceof DiskError)) throw error;
-    throw new StartError(lockFaults[error.fault], { cause: error });
-  }
+/** The first calls on a directory show whether it can be used at all. */
+function cannotUse(error: unknown): never {
+  if (!(error instanceof DiskError)) throw error;
+  throw new StartError(directoryFaults[error.fault], { cause: error });
 }
 
-const lockFaults = {
+const directoryFaults = {
   locked: "The data directory is in use by another process; stop it, or choose another --data-dir.",
   denied:
     "The data directory can't be written; check its owner and mode, or choose another --data-dir.",

@@ -23,6 +23,7 @@ import { addRaftService } from "../rpc/raft-service.js";
 import { RpcServer } from "../rpc/server.js";
 import { snapshotHandler, snapshotSource } from "../rpc/snapshot-wire.js";
 import { DamageError } from "../storage/damage.js";
+import { DiskError } from "../storage/disk.js";
 import { LevelCheckpointStore } from "../storage/level-checkpoint.js";
 import { NodeDisk } from "../storage/node-disk.js";
 import { advertised, resolveAll, withPort } from "./addressing.js";
@@ -64,6 +65,15 @@ function startError(error: unknown): StartError {
     return new StartError(`The data directory is damaged: ${where}. ${remedy}`, { cause: error });
   }
   return new StartError(error instanceof Error ? error.message : String(error), { cause: error });
+}
+
+/** Why a node that ran had to stop, for a person. */
+function stopError(error: Error): Error {
+  if (!(error instanceof DiskError)) return error;
+  const { cause } = error;
+  const code = cause instanceof Error && "code" in cause ? ` (${String(cause.code)})` : "";
+  const remedy = "Start the node again; if it fails again, replace the disk and the node.";
+  return new Error(`The disk failed: ${error.message}${code}. ${remedy}`, { cause: error });
 }
 
 class Node implements RunningNode {
@@ -136,7 +146,9 @@ class Node implements RunningNode {
     const core = await this.#openCore(directory, transport, metrics);
     await this.#listen(core, { transport, metrics }, { http, rpc });
     core.start();
-    void core.failed.then(this.#reportFailure);
+    void core.failed.then((error) => {
+      this.#reportFailure(stopError(error));
+    });
     this.#undo.push(async () => core.handOver());
     this.#undo.push(() => {
       core.stopMembership();

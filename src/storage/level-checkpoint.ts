@@ -16,6 +16,7 @@ import { Level } from "level";
 
 import type { Checkpoint, CheckpointStore, ProducerRow } from "./checkpoint.js";
 import { DamageError } from "./damage.js";
+import { levelError } from "./node-disk.js";
 import type { SegmentRef } from "./segment.js";
 
 const formatVersion = 1;
@@ -31,29 +32,41 @@ type Meta = Omit<Checkpoint, "segments" | "producers"> & {
 };
 
 export class LevelCheckpointStore implements CheckpointStore {
-  readonly #level: Level;
   readonly #path: string;
+  #level: Level;
   /** What lies in the database, by key; without the producers. */
   readonly #saved = new Map<string, string>();
   /** The producers that lie there, by id. A row is never changed in place: it tells by itself. */
   #producers = new Map<string, ProducerRow>();
+  /** What was wrong with a producer that was read. */
+  #fault: DamageError | undefined;
+  /**
+   * A save has failed. LevelDB would take the next ones and lose them: its log's reader stops where
+   * a write went wrong. Opened anew it writes what it holds to new files.
+   */
+  #hasFailed = false;
+  #isClosed = false;
 
-  /** @throws if the directory is locked by another process, or can't be opened. */
+  /** @throws DiskError if the directory is locked by another process, or can't be opened. */
   static async open(path: string): Promise<LevelCheckpointStore> {
-    const level = new Level(path, { compression: false });
-    await level.open();
-    const store = new LevelCheckpointStore(level, path);
-    // What lies there must be known before anything is saved over it.
-    for await (const [key, text] of level.iterator()) {
-      if (!key.startsWith(producerPrefix)) store.#saved.set(key, text);
-      else store.#addProducer(key, text);
-    }
+    const store = new LevelCheckpointStore(path, await openLevel(path));
+    await store.#read();
     return store;
   }
 
-  private constructor(level: Level, path: string) {
-    this.#level = level;
+  private constructor(path: string, level: Level) {
     this.#path = path;
+    this.#level = level;
+  }
+
+  /** What lies there must be known before anything is saved over it. */
+  async #read(): Promise<void> {
+    this.#saved.clear();
+    this.#producers.clear();
+    for await (const [key, text] of this.#level.iterator()) {
+      if (key.startsWith(producerPrefix)) this.#addProducer(key, text);
+      else this.#saved.set(key, text);
+    }
   }
 
   async load(): Promise<Checkpoint | undefined> {
@@ -83,11 +96,9 @@ export class LevelCheckpointStore implements CheckpointStore {
       this.#producers.set(row.id, row);
     } catch (error) {
       // Opening is not loading: whoever asks for the checkpoint is told.
-      this.#fault ??= error as Error;
+      this.#fault ??= error as DamageError;
     }
   }
-
-  #fault: Error | undefined;
 
   #decode(key: string, text: string): unknown {
     const crc = Number.parseInt(text.slice(0, 8), 16);
@@ -97,6 +108,20 @@ export class LevelCheckpointStore implements CheckpointStore {
   }
 
   async save(checkpoint: Checkpoint): Promise<void> {
+    if (this.#hasFailed) await this.#reopen();
+    this.#hasFailed = true;
+    await this.#write(checkpoint);
+    this.#hasFailed = false;
+  }
+
+  async #reopen(): Promise<void> {
+    await this.#level.close();
+    if (this.#isClosed) throw new Error("the checkpoints are closed");
+    this.#level = await openLevel(this.#path);
+    await this.#read();
+  }
+
+  async #write(checkpoint: Checkpoint): Promise<void> {
     const { segments, producers, ...rest } = checkpoint;
     const values = new Map<string, string>();
     const counts = { segmentCount: segments.length, producerCount: producers.length };
@@ -122,8 +147,19 @@ export class LevelCheckpointStore implements CheckpointStore {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.#level.close();
   }
+}
+
+async function openLevel(path: string): Promise<Level> {
+  const level = new Level(path, { compression: false });
+  try {
+    await level.open();
+  } catch (error) {
+    throw levelError("open", path, error);
+  }
+  return level;
 }
 
 function segmentKey(baseOffset: number): string {

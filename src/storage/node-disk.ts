@@ -515,7 +515,7 @@ async function openLockDatabase(root: string): Promise<Level> {
   try {
     return await openOnce(directory);
   } catch (error) {
-    const found = lockError(root, error);
+    const found = levelError("lock", root, error);
     if (found.fault !== "io") throw found;
   }
   await attempt("lock", root, async () => {
@@ -526,7 +526,7 @@ async function openLockDatabase(root: string): Promise<Level> {
   try {
     return await openOnce(directory);
   } catch (error) {
-    throw lockError(root, error);
+    throw levelError("lock", root, error);
   }
 }
 
@@ -538,14 +538,14 @@ async function openOnce(directory: string): Promise<Level> {
 }
 
 /** LevelDB gives a code for a held lock, and only the system's words for all else. */
-function lockError(root: string, error: unknown): DiskError {
+export function levelError(operation: string, path: string, error: unknown): DiskError {
   const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  if (codeOf(cause) === "LEVEL_LOCKED") return new DiskError("locked", "lock", root, cause);
+  if (codeOf(cause) === "LEVEL_LOCKED") return new DiskError("locked", operation, path, cause);
   const words = cause instanceof Error ? cause.message : "";
   if (/No space left|quota exceeded/i.test(words))
-    return new DiskError("full", "lock", root, cause);
+    return new DiskError("full", operation, path, cause);
   if (/Permission denied|Read-only/i.test(words)) {
-    return new DiskError("denied", "lock", root, cause);
+    return new DiskError("denied", operation, path, cause);
   }
-  return new DiskError("io", "lock", root, cause);
+  return new DiskError("io", operation, path, cause);
 }

@@ -9,11 +9,21 @@ import { SeededRandom } from "../../src/testing/seeded-random.js";
 import type { CallEndpoint } from "../../src/testing/simulated-calls.js";
 import { hostOf } from "../../src/testing/simulated-network.js";
 import { SimulatedProcess } from "../../src/testing/simulated-process.js";
-import type { HistoryRecorder, ReadResult } from "../history/history.js";
+import type { HistoryRecorder, Producer, ReadResult } from "../history/history.js";
 import type { World } from "./world.js";
 
 /** Spread of the pauses after an error, so that a cluster without a leader is not hammered. */
 const errorPauseMs = 100;
+
+/** How often an append that may be repeated is sent. */
+const attemptsMax = 6;
+
+/** One logical write. */
+interface Write {
+  readonly values: readonly string[];
+  readonly expectedOffset: number | undefined;
+  readonly producer: Producer | undefined;
+}
 
 export class SimulatedClient {
   readonly #world: World;
@@ -23,6 +33,7 @@ export class SimulatedClient {
   readonly name: string;
   #target = "";
   #valueCount = 0;
+  #sequence = 0;
   #isStopped = false;
 
   constructor(world: World, history: HistoryRecorder, name: string) {
@@ -95,50 +106,78 @@ export class SimulatedClient {
     });
   }
 
-  /** One append. @returns True if it was acknowledged. */
+  /** One append, sent again as often as it is worth. @returns True if it was acknowledged. */
   async append(): Promise<boolean> {
-    const { timeoutMs } = this.#world.plan.clients;
-    const values = this.#newValues();
+    const { idempotentRate } = this.#world.plan.clients;
     const isConditional = this.#random.chance(0.15);
-    const expectedOffset = isConditional ? this.#guessEnd() : undefined;
-    const attempt = this.#history.beginAppend({
-      client: this.name,
-      values,
-      invokedAt: this.#now,
+    const write: Write = {
+      values: this.#newValues(),
+      expectedOffset: isConditional ? this.#guessEnd() : undefined,
+      producer: this.#random.chance(idempotentRate) ? this.#nextSequence() : undefined,
+    };
+    if (write.producer === undefined) return (await this.#attempt(write)) === "done";
+    return this.#insist(write);
+  }
+
+  #nextSequence(): Producer {
+    this.#sequence += this.#random.integer(1, 3);
+    return { id: `p/${this.name}`, sequence: this.#sequence };
+  }
+
+  /** Sends an append that may be repeated: again after a failure, twice at once, or for nothing. */
+  async #insist(write: Write): Promise<boolean> {
+    for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+      const copies = this.#random.chance(0.1) ? 3 : 1;
+      const ends = await Promise.all(
+        Array.from({ length: copies }, async () => {
+          if (copies > 1) this.#retarget();
+          return this.#attempt(write);
+        }),
+      );
+      if (ends.includes("done")) {
+        if (this.#random.chance(0.05)) await this.#attempt(write);
+        return true;
+      }
+      if (!ends.includes("again")) return false;
+      await this.#sleep(this.#random.exponential(errorPauseMs));
+    }
+    return false;
+  }
+
+  async #attempt({
+    values,
+    expectedOffset,
+    producer,
+  }: Write): Promise<"done" | "again" | "failed"> {
+    const { timeoutMs } = this.#world.plan.clients;
+    const terms = {
       ...(expectedOffset === undefined ? {} : { expectedOffset }),
-    });
+      ...(producer === undefined ? {} : { producer }),
+    };
+    const started = { client: this.name, values, invokedAt: this.#now, ...terms };
+    const attempt = this.#history.beginAppend(started);
     const records = encodeRecords(values.map((value) => ({ value: Buffer.from(value) })));
     const relay = this.#random.chance(0.3);
-    const request = {
-      records,
-      timeoutMs: timeoutMs * this.#random.between(0.5, 1.5),
-      ...(expectedOffset === undefined ? {} : { expectedOffset }),
-    };
+    const request = { records, timeoutMs: timeoutMs * this.#random.between(0.5, 1.5), ...terms };
     try {
-      const receipt = await this.#call(
+      const { offset, count } = await this.#call(
         async ({ log }) => log.produce(request, { relay }),
         timeoutMs * this.#random.between(0.5, 2),
       );
-      this.#history.endAppend(attempt, {
-        returnedAt: this.#now,
-        outcome: { type: "ok", offset: receipt.offset },
-      });
-      this.#world.endOffsetSeen = Math.max(
-        this.#world.endOffsetSeen,
-        receipt.offset + receipt.count,
-      );
-      return true;
+      this.#history.endAppend(attempt, { returnedAt: this.#now, outcome: { type: "ok", offset } });
+      this.#world.endOffsetSeen = Math.max(this.#world.endOffsetSeen, offset + count);
+      return "done";
     } catch (error) {
-      this.#appendFailed(attempt, error);
-      return false;
+      return this.#appendFailed(attempt, error);
     }
   }
 
-  #appendFailed(attempt: number, thrown: unknown): void {
+  #appendFailed(attempt: number, thrown: unknown): "again" | "failed" {
     if (!(thrown instanceof ProglogError)) throw thrown;
     const type = thrown.outcome === "not_applied" ? "rejected" : "unknown";
     this.#history.endAppend(attempt, { returnedAt: this.#now, outcome: { type } });
     this.#follow(thrown);
+    return type === "unknown" || thrown.retryable ? "again" : "failed";
   }
 
   /** Goes where the error says, or anywhere else. */

@@ -53,6 +53,8 @@ export interface Plan {
     readonly timeoutMs: number;
     /** Share of time, in stretches of a second, in which no client does anything. */
     readonly quietRate: number;
+    /** Share of appends that carry a producer, so that they can be sent again. */
+    readonly idempotentRate: number;
   };
 }
 
@@ -134,6 +136,7 @@ function swarmPlan(seed: number, nodeCount: number | undefined): Plan {
       valueBytesMax: random.pick([20, 100, 600]),
       timeoutMs: random.pick([400, 1500, 5000]),
       quietRate: random.pick([0, 0, 0.3]),
+      idempotentRate: random.pick([0, 0.5, 1]),
     },
   };
 }
