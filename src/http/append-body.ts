@@ -8,6 +8,7 @@ import { ProglogError } from "../common/errors.js";
 import { encodeRecords, recordBytes, recordHeaderBytes } from "../common/record.js";
 import type { RecordContent } from "../common/record.js";
 import type { AppendRequest } from "../service/api.js";
+import { producerOf } from "./append-producer.js";
 import { invalid, parseJsonObject, refuseUnknownMembers } from "./json-body.js";
 import { compactJson, elementTexts, memberText } from "./json-span.js";
 import type { HttpOptions } from "./options.js";
@@ -28,9 +29,17 @@ const jsonMembers: ReadonlySet<string> = new Set([
   "key",
   "headers",
   "expectedOffset",
+  "producerId",
+  "sequence",
   "timeoutMs",
 ]);
-const queryNames: ReadonlySet<string> = new Set(["key", "expectedOffset", "timeoutMs"]);
+const queryNames: ReadonlySet<string> = new Set([
+  "key",
+  "expectedOffset",
+  "producerId",
+  "sequence",
+  "timeoutMs",
+]);
 const headerPrefix = "header.";
 
 interface Envelope {
@@ -38,9 +47,14 @@ interface Envelope {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-interface Conditions {
-  readonly expectedOffset?: number;
-  readonly timeoutMs?: number;
+/** What decides whether and how long an append is tried. */
+type Conditions = Pick<AppendRequest, "expectedOffset" | "producer" | "timeoutMs">;
+
+/** What a request says of its append beside the body. */
+export interface AppendSource {
+  /** The query, for a body that is not JSON. */
+  readonly query: string;
+  readonly idempotencyKey: string | undefined;
 }
 
 /** True for application/json and its relatives, such as application/cloudevents+json. */
@@ -51,7 +65,11 @@ export function isJsonType(contentType: string | undefined): boolean {
 }
 
 /** @throws ProglogError `invalid-request` that names the field, `record-too-large`. */
-export function parseJsonAppend(bytes: Buffer, limits: Limits): ParsedAppend {
+export function parseJsonAppend(
+  bytes: Buffer,
+  source: Pick<AppendSource, "idempotencyKey">,
+  limits: Limits,
+): ParsedAppend {
   const { text, members } = parseJsonObject(bytes);
   refuseUnknownMembers(members, jsonMembers);
   const message = members["message"];
@@ -60,7 +78,7 @@ export function parseJsonAppend(bytes: Buffer, limits: Limits): ParsedAppend {
     throw invalid("Give either message or messages, not both.", "messages");
   }
   const envelope = jsonEnvelope(members);
-  const conditions = jsonConditions(members);
+  const conditions = jsonConditions(members, source.idempotencyKey);
   if (message !== undefined) {
     const record = { ...envelope, ...contentOf(message, () => memberText(text, "message")) };
     return { request: { records: encode([record], limits), ...conditions }, isBatch: false };
@@ -73,9 +91,9 @@ export function parseJsonAppend(bytes: Buffer, limits: Limits): ParsedAppend {
 }
 
 /** The whole body is one record; its options are query parameters. */
-export function parseRawAppend(bytes: Buffer, queryText: string, limits: Limits): ParsedAppend {
+export function parseRawAppend(bytes: Buffer, source: AppendSource, limits: Limits): ParsedAppend {
   const query = new Query(
-    queryText,
+    source.query,
     (name) => queryNames.has(name) || (name.startsWith(headerPrefix) && name !== headerPrefix),
   );
   const headers = Object.create(null) as Record<string, string>;
@@ -86,19 +104,27 @@ export function parseRawAppend(bytes: Buffer, queryText: string, limits: Limits)
     hasHeaders = true;
   }
   const key = query.text("key");
-  const expectedOffset = query.integer("expectedOffset", offsetRange);
-  const timeoutMs = query.integer("timeoutMs", timeoutRange);
   const record: RecordContent = {
     value: bytes,
     ...(key === undefined ? {} : { key }),
     ...(hasHeaders ? { headers } : {}),
   };
-  const request: AppendRequest = {
-    records: encode([record], limits),
-    ...(expectedOffset === undefined ? {} : { expectedOffset }),
-    ...(timeoutMs === undefined ? {} : { timeoutMs }),
-  };
-  return { request, isBatch: false };
+  const conditions = queryConditions(query, source.idempotencyKey);
+  return { request: { records: encode([record], limits), ...conditions }, isBatch: false };
+}
+
+function queryConditions(query: Query, idempotencyKey: string | undefined): Conditions {
+  const producerId = query.text("producerId");
+  // Where escapes are not UTF-8 their bytes are lost, and with them what tells two ids apart.
+  if (producerId?.includes("\ufffd") === true) {
+    throw invalid("The parameter producerId is not UTF-8.", "producerId");
+  }
+  const sequence = query.integer("sequence", offsetRange);
+  return conditionsOf({
+    expectedOffset: query.integer("expectedOffset", offsetRange),
+    producer: producerOf({ producerId, sequence, idempotencyKey }),
+    timeoutMs: query.integer("timeoutMs", timeoutRange),
+  });
 }
 
 /** With a JSON body the options stand in the body; a query beside it would be silently ignored. */
@@ -161,25 +187,48 @@ function isText(value: unknown): value is string {
   return typeof value === "string" && !loneSurrogate.test(value);
 }
 
-function jsonConditions(members: Readonly<Record<string, unknown>>): Conditions {
-  const { expectedOffset, timeoutMs } = members;
+function jsonConditions(
+  members: Readonly<Record<string, unknown>>,
+  idempotencyKey: string | undefined,
+): Conditions {
+  const { producerId, expectedOffset, sequence, timeoutMs } = members;
+  if (producerId !== undefined && !isText(producerId)) {
+    throw invalid("The field producerId must be a string.", "producerId");
+  }
+  return conditionsOf({
+    expectedOffset: integerMember("expectedOffset", expectedOffset, offsetRange),
+    producer: producerOf({
+      producerId,
+      sequence: integerMember("sequence", sequence, offsetRange),
+      idempotencyKey,
+    }),
+    timeoutMs: integerMember("timeoutMs", timeoutMs, timeoutRange),
+  });
+}
+
+/** Leaves out what is not given. */
+function conditionsOf(given: {
+  readonly [Name in keyof Conditions]: Conditions[Name] | undefined;
+}): Conditions {
+  const { expectedOffset, producer, timeoutMs } = given;
   return {
-    ...integerMember("expectedOffset", expectedOffset, offsetRange),
-    ...integerMember("timeoutMs", timeoutMs, timeoutRange),
+    ...(expectedOffset === undefined ? {} : { expectedOffset }),
+    ...(producer === undefined ? {} : { producer }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
   };
 }
 
 function integerMember(
-  name: keyof Conditions,
+  name: string,
   value: unknown,
   range: { readonly min: number; readonly max: number },
-): Conditions {
-  if (value === undefined) return {};
+): number | undefined {
+  if (value === undefined) return undefined;
   if (!Number.isSafeInteger(value) || Number(value) < range.min || Number(value) > range.max) {
     const bounds = `${String(range.min)} to ${String(range.max)}`;
     throw invalid(`The field ${name} must be an integer from ${bounds}.`, name);
   }
-  return { [name]: Number(value) };
+  return Number(value);
 }
 
 /** Measures before it builds: headers repeated 10 000 times must not become gigabytes. */

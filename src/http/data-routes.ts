@@ -10,6 +10,7 @@ import type { AppendReceipt, ListPage, LogService } from "../service/api.js";
 import { preferredType } from "./accept.js";
 import { isJsonType, parseJsonAppend, parseRawAppend, refuseQuery } from "./append-body.js";
 import type { ParsedAppend } from "./append-body.js";
+import { idempotencyKeyOf } from "./append-producer.js";
 import { readBody } from "./body.js";
 import { Budget } from "./budget.js";
 import type { Exchange } from "./exchange.js";
@@ -54,11 +55,12 @@ export class DataRoutes {
 
   async #parseAppend(exchange: Exchange): Promise<ParsedAppend> {
     const contentType = exchange.request.headers["content-type"];
+    const idempotencyKey = idempotencyKeyOf(exchange.request);
     if (isJsonType(contentType)) {
       refuseQuery(exchange.query);
       const body = await readBody(exchange, this.#options.bodyBytesMax);
       try {
-        return parseJsonAppend(body.bytes, this.#options);
+        return parseJsonAppend(body.bytes, { idempotencyKey }, this.#options);
       } finally {
         body.release();
       }
@@ -68,7 +70,8 @@ export class DataRoutes {
       if (contentType === undefined && body.bytes.length === 0) {
         throw invalid("There is nothing to append: no body and no Content-Type.");
       }
-      return parseRawAppend(body.bytes, exchange.query, this.#options);
+      const { query } = exchange;
+      return parseRawAppend(body.bytes, { query, idempotencyKey }, this.#options);
     } finally {
       body.release();
     }
@@ -119,13 +122,15 @@ export class DataRoutes {
   }
 }
 
+/** What a retry finds in the log already is no new resource: 200, and where it has been since. */
 function answerAppend(exchange: Exchange, parsed: ParsedAppend, receipt: AppendReceipt): void {
   const offset = String(receipt.offset);
   const count = parsed.isBatch ? `,"count":${String(receipt.count)}` : "";
   const timestamp = timestampText(receipt.timestampMs);
-  exchange.sendJson(201, `{"offset":${offset}${count},"timestamp":"${timestamp}"}`, {
-    Location: `/Data?offset=${offset}`,
-  });
+  const isDuplicate = receipt.isDuplicate === true;
+  const duplicate = isDuplicate ? ',"duplicate":true' : "";
+  const body = `{"offset":${offset}${count},"timestamp":"${timestamp}"${duplicate}}`;
+  exchange.sendJson(isDuplicate ? 200 : 201, body, { Location: `/Data?offset=${offset}` });
 }
 
 /** The two forms of a record are two byte sequences, so they have two strong tags. */

@@ -6,11 +6,14 @@
  */
 import { errorTable } from "../common/errors.js";
 import type { ErrorCode } from "../common/errors.js";
+import { producerNameBytesMax } from "../service/producer.js";
 
 const schema = (name: string): object => ({ $ref: `#/components/schemas/${name}` });
 const integer = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER } as const;
 const text = { type: "string" } as const;
 const timestamp = { type: "string", format: "date-time" } as const;
+/** The limit is one of bytes: of text beyond ASCII fewer characters fit. */
+const producerId = { type: "string", minLength: 1, maxLength: producerNameBytesMax } as const;
 
 const positionHeaders = {
   "X-Proglog-Node": { description: "Name of the node that answers", schema: text },
@@ -71,6 +74,8 @@ const append = {
   parameters: [
     query("key", "Of a body that is not JSON: its key", text),
     query("expectedOffset", "Of a body that is not JSON: append only at this offset", integer),
+    query("producerId", "Of a body that is not JSON: who appends; needs sequence", producerId),
+    query("sequence", "Of a body that is not JSON: the number of the append", integer),
     query("timeoutMs", "Of a body that is not JSON: how long to wait", {
       type: "integer",
       minimum: 1,
@@ -82,6 +87,12 @@ const append = {
       description: "Of a body that is not JSON: headers, each as `header.NAME=value`",
       schema: { type: "object", additionalProperties: text },
     },
+    {
+      name: "Idempotency-Key",
+      in: "header",
+      description: "Stands for this append: repeated with it, nothing is added",
+      schema: producerId,
+    },
   ],
   requestBody: {
     required: true,
@@ -91,6 +102,9 @@ const append = {
     },
   },
   responses: {
+    "200": answer("In the log before: where it is", json(schema("DuplicateReceipt")), {
+      Location: { description: "Where the first record is", schema: text },
+    }),
     "201": answer("Committed", json(schema("AppendReceipt")), {
       Location: { description: "Where the first record is", schema: text },
     }),
@@ -320,27 +334,40 @@ const self = {
   },
 };
 
+const receiptProperties = {
+  offset: { ...integer, description: "Of the first record" },
+  count: { ...integer, description: "Of a batch: how many records" },
+  timestamp,
+} as const;
+
 const schemas = {
   Append: {
     type: "object",
     additionalProperties: false,
     oneOf: [{ required: ["message"] }, { required: ["messages"] }],
+    dependentRequired: { producerId: ["sequence"], sequence: ["producerId"] },
     properties: {
       message: { description: "Any JSON value; comes back as it was posted" },
       messages: { type: "array", minItems: 1, maxItems: 10_000, items: {} },
       key: text,
       headers: { type: "object", additionalProperties: text },
       expectedOffset: integer,
+      producerId: { ...producerId, description: "Who appends: makes a retry safe" },
+      sequence: { ...integer, description: "Number of the append: rises, gaps are allowed" },
       timeoutMs: { type: "integer", minimum: 1, maximum: 600_000, default: 10_000 },
     },
   },
   AppendReceipt: {
     type: "object",
     required: ["offset", "timestamp"],
+    properties: receiptProperties,
+  },
+  DuplicateReceipt: {
+    type: "object",
+    required: ["offset", "timestamp", "duplicate"],
     properties: {
-      offset: { ...integer, description: "Of the first record" },
-      count: { ...integer, description: "Of a batch: how many records" },
-      timestamp,
+      ...receiptProperties,
+      duplicate: { const: true, description: "The first append's offset and time are given" },
     },
   },
   Record: {

@@ -8,6 +8,7 @@ import { ProglogError } from "../../src/common/errors.js";
 import type { LeaderHint } from "../../src/common/errors.js";
 import { countRecords, decodeBatch, encodeRecords } from "../../src/common/record.js";
 import type { LogRecord, RecordBatch, RecordContent } from "../../src/common/record.js";
+import { Producers } from "../../src/machine/producers.js";
 import type { Member } from "../../src/raft/message.js";
 import type {
   AppendReceipt,
@@ -39,6 +40,7 @@ export class MemoryNode {
   /** Addresses at which a node would answer. */
   readonly dialable = new Map<string, Member>();
   readonly records: LogRecord[] = [];
+  readonly producers = new Producers([]);
   state: MemoryState = "leading";
   leader: LeaderHint | null = null;
   term = 1;
@@ -158,18 +160,30 @@ export class MemoryLog implements LogService {
   async produce(request: AppendRequest): Promise<AppendReceipt> {
     const node = this.#node;
     const count = countRecords(request.records, 8 * 1024 * 1024);
+    const { expectedOffset, producer } = request;
     refuseWrite(node);
     if (node.commitsPaused) {
       const committed = await node.until(() => !node.commitsPaused, request.timeoutMs ?? 10_000);
-      if (!committed) throw new ProglogError("outcome-unknown", "The commit took too long.");
+      if (!committed) {
+        const retryable = producer !== undefined;
+        throw new ProglogError("outcome-unknown", "The commit took too long.", { retryable });
+      }
     }
-    const { expectedOffset } = request;
+    const verdict = producer === undefined ? "new" : node.producers.find(producer);
+    if (verdict === "too-old") {
+      throw new ProglogError("sequence-too-old", "The sequence is not remembered any more.");
+    }
+    if (verdict !== "new") return { ...verdict, isDuplicate: true };
     if (expectedOffset !== undefined && expectedOffset !== node.endOffset) {
       throw new ProglogError("expected-offset-mismatch", "The log has moved on.", {
         fields: { expectedOffset, actualOffset: node.endOffset },
       });
     }
-    return node.push(request.records, count);
+    const receipt = node.push(request.records, count);
+    if (producer !== undefined) {
+      node.producers.note(producer.id, { ...receipt, sequence: producer.sequence });
+    }
+    return receipt;
   }
 
   async read(
