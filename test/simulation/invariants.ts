@@ -28,7 +28,7 @@ interface Seen {
 }
 
 /** One in so many acknowledgements is held against the disk: reading it back costs a while. */
-const durableCheckRate = 0.05;
+const durableCheckRate = 0.1;
 
 export class Invariants {
   readonly #world: World;
@@ -131,6 +131,7 @@ export class Invariants {
         const both = `${seen.configurationIndex} and ${configurationIndex}`;
         this.#broken("I11", node, `two changes of the members are under way, ${both}`);
       }
+      this.#checkFollowers(node, status);
       return;
     }
     if (term < this.#leaderTermMax) return;
@@ -143,6 +144,19 @@ export class Invariants {
       const has = `its entry ${last} is of term ${String(held)}`;
       const must = `committed is one of term ${String(this.#committed[last])}`;
       this.#broken("I3", node, `leads term ${term} without what is committed: ${has}, ${must}`);
+    }
+  }
+
+  /** What a leader counts a follower for, the follower holds, as long as both are in that term. */
+  #checkFollowers(node: SimulatedNode, { term, followers }: StatusOf): void {
+    const replica = node.life?.core.replica;
+    for (const { id, matchIndex } of followers) {
+      const follower = matchIndex === 0 ? undefined : this.#senderOf(id)?.life?.core.replica;
+      if (follower?.term !== term || follower.appliedIndex >= matchIndex) continue;
+      const [here, there] = [replica?.termAt(matchIndex), follower.termAt(matchIndex)];
+      if (here === undefined || here === there) continue;
+      const what = `counts ${id} for entry ${matchIndex} of term ${here}`;
+      this.#broken("I7", node, `${what}, which has one of term ${String(there)} there`);
     }
   }
 
