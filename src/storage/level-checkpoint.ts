@@ -6,8 +6,9 @@
  *     producer/<id>   JSON: ProducerRow; `crc`
  *
  * Only what changed is written: sealed segments do not change, and producers that have appended
- * nothing since neither, so a checkpoint costs the same whatever the log's length. Each value carries a CRC-32 of its JSON text, because LevelDB may
- * lose its newest records after damage; `meta` counts the segments, so that a lost one shows.
+ * nothing since neither, so a checkpoint costs the same whatever the log's length. Each value
+ * carries a CRC-32 of its JSON text, because LevelDB may lose its newest records after damage;
+ * `meta` counts segments and producers, so that a lost one shows.
  * It is never on the path to a vote or an acknowledgement.
  */
 import { crc32 } from "node:zlib";
