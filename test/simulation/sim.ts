@@ -20,7 +20,7 @@ import { formatEvent } from "./trace.js";
 const help = `npm run sim -- [options]
   --seed N         one seed, with its last events
   --seeds A..B     all seeds from A to B
-  --steps K        steps of the faulty phase (default 20000)
+  --steps K        steps of the faulty phase (default 5000)
   --nodes N        3, 5 or 7 nodes; else the seed decides
   --until STEP     stop after this step, before anything is healed
   --events N       how many of the last events are printed (default 60 of a failure)
@@ -32,7 +32,7 @@ const { values: options } = parseArgs({
   options: {
     seed: { type: "string" },
     seeds: { type: "string" },
-    steps: { type: "string", default: "20000" },
+    steps: { type: "string", default: "5000" },
     nodes: { type: "string" },
     until: { type: "string" },
     events: { type: "string" },
