@@ -180,7 +180,7 @@ export class Faults {
     const { network, nodes, plan } = this.#world;
     const leader = this.#world.leader();
     if (leader === undefined) return;
-    const kind = this.#random.pick(["alone", "mute", "deaf", "one-follower"]);
+    const kind = this.#random.pick(["alone", "mute", "mute", "deaf", "one-follower"]);
     const others = nodes.filter((node) => node !== leader);
     const spared = kind === "one-follower" ? this.#random.pick(others) : undefined;
     for (const { host } of others.filter((node) => node !== spared)) {
@@ -188,7 +188,7 @@ export class Faults {
       if (kind !== "mute") network.cut(host, leader.host);
     }
     this.#world.inject("leader-cut", leader.name, kind);
-    this.#later(plan.options.electionTimeoutMs * this.#random.between(0.5, 4), () => {
+    this.#later(plan.options.electionTimeoutMs * this.#random.between(0.5, 3), () => {
       this.#world.note("", "heal", "leader's links");
       network.heal();
     });

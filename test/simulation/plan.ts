@@ -110,7 +110,7 @@ function stormPlan(plan: Plan, random: SeededRandom, nodeCount: number | undefin
       readers: random.integer(2, 4),
       thinkMs: random.pick([5, 20]),
       valueBytesMax: random.pick([20, 300]),
-      timeoutMs: electionTimeoutMs * random.pick([0.5, 1.5, 4]),
+      timeoutMs: electionTimeoutMs * random.pick([1.5, 5, 12]),
       quietRate: 0,
     },
   };
