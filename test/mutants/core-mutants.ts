@@ -1,7 +1,14 @@
 /**
  * Planted bugs in the core: elections, replication, commitment, members, reads (src/raft).
  */
-import type { Mutant } from "./mutant.js";
+import type { Edit, Mutant } from "./mutant.js";
+
+/** Appends of one entry: what a leader of a newer term has sent last is then its own alone. */
+const oneEntryAMessage: Edit = {
+  file: "src/raft/state.ts",
+  find: "appendBytesMax: 1024 * 1024,",
+  replace: "appendBytesMax: 1,",
+};
 
 export const coreMutants: readonly Mutant[] = [
   {
@@ -140,6 +147,7 @@ export const coreMutants: readonly Mutant[] = [
     file: "src/raft/commit.ts",
     find: "if (index <= state.commitIndex || state.log.termAt(index) !== state.term) return false;",
     replace: "if (index <= state.commitIndex) return false;",
+    tuning: [oneEntryAMessage],
   },
   {
     name: "commit-what-the-leader-says",

@@ -59,7 +59,7 @@ export const hostMutants: readonly Mutant[] = [
     rule: "R-C6",
     why: "what is cut here may be held elsewhere, and lead again",
     file: "src/replica/proposals.ts",
-    find: "      this.#finish(pending, unknownOutcome());\n    }\n    this.#placed.set(index, group);",
+    find: "      this.#finish(pending, unknownOutcome(pending));\n    }\n    this.#placed.set(index, group);",
     replace:
       '      this.#finish(pending, refusalError("leadership-lost"));\n    }\n    this.#placed.set(index, group);',
   },
@@ -87,8 +87,8 @@ export const hostMutants: readonly Mutant[] = [
     rule: "R-C6",
     why: "what was the end when the append came is not the end when its turn comes",
     file: "src/machine/state-machine.ts",
-    find: "if (condition.expectedOffset === actualOffset) continue;",
-    replace: "if (condition.count > 0) continue;",
+    find: "if (expectedOffset !== undefined && expectedOffset !== offset) {",
+    replace: "if (expectedOffset !== undefined && expectedOffset < 0) {",
     also: [
       {
         file: "src/replica/replica.ts",

@@ -23,11 +23,16 @@ export interface Mutant extends Edit {
   readonly why: string;
   /** More edits, where one alone is caught by an assertion, or does nothing. */
   readonly also?: readonly Edit[];
+  /**
+   * Other limits, as right as those that ship, under which it shows sooner. The code as it is runs
+   * the seed that saw the mutant under them too.
+   */
+  readonly tuning?: readonly Edit[];
 }
 
-/** All edits of a mutant. */
+/** All edits of a mutant, its tuning included. */
 export function editsOf(mutant: Mutant): readonly Edit[] {
-  return [mutant, ...(mutant.also ?? [])];
+  return [mutant, ...(mutant.also ?? []), ...(mutant.tuning ?? [])];
 }
 
 /** Lines as they stand in a file, each with its line break. */

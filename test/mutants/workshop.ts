@@ -9,8 +9,7 @@ import { writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
-import { editsOf } from "./mutant.js";
-import type { Edit, Mutant } from "./mutant.js";
+import type { Edit } from "./mutant.js";
 
 const root = join(import.meta.dirname, "../..");
 const copied = [
@@ -55,12 +54,12 @@ export class Workshop {
     symlinkSync(join(root, "node_modules"), join(this.#directory, "node_modules"));
   }
 
-  /** Puts a mutant in the place of the one before; none: the code as it is. */
-  plant(mutant: Mutant | undefined): void {
+  /** Makes these edits in the place of those before; none: the code as it is. */
+  plant(edits: readonly Edit[]): void {
     this.#end();
     for (const [file, text] of this.#changed) writeFileSync(join(this.#directory, file), text);
     this.#changed.clear();
-    for (const edit of mutant === undefined ? [] : editsOf(mutant)) this.#apply(edit);
+    for (const edit of edits) this.#apply(edit);
   }
 
   #apply(edit: Edit): void {
