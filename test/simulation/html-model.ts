@@ -111,7 +111,9 @@ function eventsOf(report: RunReport): PageEvent[] {
     const text = `${violation.invariant}: ${violation.message}`;
     all.push({ step, atMs, node: "", kind: "violation", text });
   }
-  return all;
+  // The failure comes last, also after what it left unanswered.
+  const isFailure = ({ kind }: PageEvent): boolean => kind === "violation";
+  return [...all.filter((event) => !isFailure(event)), ...all.filter(isFailure)];
 }
 
 /** Two lists as one, in the order of steps; at one step what is of the first comes first. */

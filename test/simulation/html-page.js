@@ -151,7 +151,9 @@
     const { min, max } = scaleLimits();
     view.scale = Math.min(max, Math.max(min, scale));
     element("extent").style.height = `${String(Math.ceil(extent * view.scale + 2 * padding()))}px`;
-    scroller.scrollTop = Math.max(0, unit) * view.scale;
+    // All of it at once is best seen in the middle.
+    const middle = extent * view.scale < view.height ? extent / 2 : Math.max(0, unit);
+    scroller.scrollTop = middle * view.scale;
     request();
   }
 
@@ -506,9 +508,9 @@
       if (rowBegin[at] <= bottom) found.push(at);
     }
     // Too many arrows are a grey area: of messages every n-th one is drawn, of the rest all.
-    const stride = Math.ceil(found.length / arrowsMax);
+    const stride = Math.max(1, Math.ceil(found.length / arrowsMax));
     const marks = [];
-    pen.globalAlpha = found.length > 400 ? 0.35 : 1;
+    pen.globalAlpha = Math.max(0.05, Math.min(1, (200 * stride) / (found.length + 1)));
     found.forEach((at, place) => {
       const group = groupOf(rows[at]);
       const isChosen = rows[at] === view.chosen;
