@@ -22,10 +22,13 @@ export const linkFaults = {
     divide(scene, (a, b) => a !== scene.leader && b !== scene.leader);
     return scene.leader.name;
   },
-  /** Two sides, of which at most one has a quorum. */
+  /** Two sides, often the largest minority and the rest: the leader may well be in the minority. */
   partition: (scene: LinkScene): string => {
-    const { linked, chance } = scene;
-    const side = chance.shuffled(linked.nodes).slice(0, 1 + chance.below(linked.nodes.length - 1));
+    const { linked, chance, victim } = scene;
+    const count = linked.nodes.length;
+    const others = chance.shuffled(linked.nodes).filter((node) => node !== victim);
+    const size = chance.is(0.75) ? Math.floor((count - 1) / 2) : 1 + chance.below(count - 1);
+    const side = [victim, ...others].slice(0, size);
     divide(scene, (a, b) => side.includes(a) === side.includes(b));
     return `${namesOf(side)} apart from the others`;
   },
