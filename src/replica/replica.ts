@@ -35,6 +35,8 @@ import { AddressBook } from "./address-book.js";
 import { Changes } from "./changes.js";
 import { Checkpointer } from "./checkpointer.js";
 import { decodeEntry, frameOf, numberCommand, parseConfiguration } from "./entry-frame.js";
+import { DiskWatch } from "./disk-watch.js";
+import { DurableWaits } from "./durable-waits.js";
 import { Outbox } from "./outbox.js";
 import type { AppendDone } from "./proposals.js";
 import { Proposals, refusalError } from "./proposals.js";
@@ -130,6 +132,8 @@ export class Replica {
   readonly #reads: Reads;
   readonly #checkpointer: Checkpointer;
   readonly #changes: Changes;
+  readonly #durable: DurableWaits;
+  readonly #diskWatch: DiskWatch;
   readonly #listeners = new Set<() => void>();
   readonly #appliedListeners = new Set<() => void>();
   #events: Event[] = [];
@@ -139,8 +143,6 @@ export class Replica {
   #durableToken = 0;
   #isPersistedDue = false;
   #timer: Timer | undefined;
-  #diskTimer: Timer | undefined;
-  #isDiskLow = false;
   #isStopped = false;
   #hadLeadership = false;
   /** While a snapshot is put in force nothing is applied, and later persists wait. */
@@ -158,10 +160,19 @@ export class Replica {
     this.#proposals = new Proposals(parts.clock, { pendingBytesMax, entryBytesMax });
     this.#reads = new Reads(parts.random);
     this.#changes = new Changes(parts.clock);
+    this.#durable = new DurableWaits(() => this.#raft.durableIndex);
+    this.#diskWatch = new DiskWatch({
+      ...parts,
+      intervalMs: parts.options.diskCheckMs,
+      freeBytesMin: parts.options.diskFreeBytesMin,
+      onFailed: (error) => {
+        this.#fail(error);
+      },
+    });
     this.#checkpointer = new Checkpointer({
       ...parts,
       capture: () => this.#machine.capture(),
-      whenDurable: async (index) => this.#whenDurable(index),
+      whenDurable: async (index) => this.#durable.until(index),
       compact: (index) => {
         this.#dispatch({ type: "compact", index });
       },
@@ -208,7 +219,7 @@ export class Replica {
       this.#changes.expire();
     };
     this.#timer = clock.setTimer(options.tickMs, tick);
-    this.#watchDisk();
+    this.#diskWatch.start();
   }
 
   get commitLog(): CommitLog {
@@ -249,7 +260,7 @@ export class Replica {
 
   get isDiskLow(): boolean {
     const { commitLog, raftLog } = this.#parts;
-    return this.#isDiskLow || commitLog.isFull || raftLog.isFull;
+    return this.#diskWatch.isLow || commitLog.isFull || raftLog.isFull;
   }
 
   status(): RaftStatus {
@@ -483,10 +494,9 @@ export class Replica {
     await this.#appendNow({ hardState, frames: [] });
     // What a checkpoint waits for was persisted before, so it is durable now. The core, which holds
     // the snapshot's log already, says so only once this is over: waiting for it would never end.
-    this.#isAllDurable = true;
-    this.#wakeDurable();
+    this.#durable.setAllDurable(true);
     await this.#checkpointer.pause();
-    this.#isAllDurable = false;
+    this.#durable.setAllDurable(false);
     this.#machine = await fetched.install();
     this.#checkpointer.resume();
     const truncateFrom = snapshot.keepsSuffix ? undefined : 1;
@@ -539,42 +549,8 @@ export class Replica {
         this.#outbox.release(this.#durableToken);
         this.#dispatch(event);
       }
-      this.#wakeDurable();
+      this.#durable.wake();
     });
-  }
-
-  #durableWaiters: DurableWaiter[] = [];
-  #isLogClosed = false;
-
-  /** True while a snapshot waits for a checkpoint: all that this can name is durable by then. */
-  #isAllDurable = false;
-
-  #isDurable(index: number): boolean {
-    return this.#isAllDurable || index <= this.#raft.durableIndex;
-  }
-
-  async #whenDurable(index: number): Promise<void> {
-    if (this.#isDurable(index)) return;
-    if (this.#isLogClosed) throw new Error("the node stops");
-    await new Promise<void>((resolve, reject) => {
-      this.#durableWaiters.push({ index, resolve, reject });
-    });
-  }
-
-  #wakeDurable(): void {
-    const left: DurableWaiter[] = [];
-    for (const waiter of this.#durableWaiters) {
-      if (this.#isDurable(waiter.index)) waiter.resolve();
-      else left.push(waiter);
-    }
-    this.#durableWaiters = left;
-  }
-
-  /** The Raft log takes no more: what is not durable now never will be. */
-  #abandonDurable(): void {
-    this.#isLogClosed = true;
-    for (const { reject } of this.#durableWaiters) reject(new Error("the node stops"));
-    this.#durableWaiters = [];
   }
 
   #transmit(message: Message): void {
@@ -707,29 +683,6 @@ export class Replica {
     for (const listener of this.#listeners) listener();
   }
 
-  /** Writes are refused before the disk is full: votes and reads must go on (DESIGN: 507). */
-  #watchDisk(): void {
-    const { clock, disk, options, logger } = this.#parts;
-    const look = async (): Promise<void> => {
-      const freeBytes = await disk.freeBytes();
-      const isLow = freeBytes < options.diskFreeBytesMin;
-      if (isLow !== this.#isDiskLow) logger.warn({ freeBytes, isLow }, "disk-space");
-      this.#isDiskLow = isLow;
-    };
-    const run = (): void => {
-      if (this.#isStopped) return;
-      look().then(
-        () => {
-          this.#diskTimer = clock.setTimer(options.diskCheckMs, run);
-        },
-        (error: unknown) => {
-          this.#fail(error as Error);
-        },
-      );
-    };
-    run();
-  }
-
   #fail(error: Error): void {
     // Told also while the node stops: what waits for the disk then must not wait for ever.
     this.#reportFailure(error);
@@ -747,7 +700,7 @@ export class Replica {
   #halt(): void {
     this.#isStopped = true;
     this.#timer?.cancel();
-    this.#diskTimer?.cancel();
+    this.#diskWatch.stop();
     this.#behindTimer?.cancel();
     this.#outbox.clear();
     this.#proposals.close();
@@ -776,17 +729,11 @@ export class Replica {
     await new Promise<void>((resolve) => {
       this.#parts.clock.defer(resolve);
     });
-    this.#abandonDurable();
+    this.#durable.close();
     if (!hasFailed) await this.#checkpointer.finish();
     await this.#parts.commitLog.close();
     await this.#parts.checkpoints.close();
   }
-}
-
-interface DurableWaiter {
-  readonly index: number;
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
 }
 
 function inputOf(entry: Entry): Input {
