@@ -204,6 +204,31 @@ describe("with redirects", () => {
     await expectForgotten(cluster.nodes);
   });
 
+  test("an unknown outcome may be retried, and the retry finds the record", async () => {
+    const leader = await cluster.leader();
+    const body = { message: "unknown at first", producerId: "unknown", sequence: 0 };
+    const followers = await cluster.followers();
+    for (const node of followers) node.stop();
+    try {
+      const [known, unknown] = await Promise.all([
+        post(leader.httpUrl, { ...body, timeoutMs: 200 }),
+        post(leader.httpUrl, { message: "unknown for ever", timeoutMs: 200 }),
+      ]);
+      expectProblem(known, "outcome-unknown", { retryable: true });
+      expectProblem(unknown, "outcome-unknown", { retryable: false });
+    } finally {
+      for (const node of followers) node.cont();
+    }
+    const { message } = body;
+    const answers = await sendCopies(cluster.nodes, request(body, [message]));
+    expect(new Set(answers.map((answer) => (answer.body as { offset: number }).offset)).size).toBe(
+      1,
+    );
+    const values = (await readAll(cluster.node(0).httpUrl)).map((record) => record.message);
+    expect(values.filter((value) => value === message)).toEqual([message]);
+    await cluster.untilVoters(3);
+  });
+
   test("a client that retries while leaders are killed appends each value once", async () => {
     let isOver = false;
     const write = async (producerId: string): Promise<string[]> => {
