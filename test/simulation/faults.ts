@@ -141,6 +141,9 @@ export class Faults {
     "slow-links": () => {
       this.#slowLinks();
     },
+    "install-crashes": (node) => {
+      this.#crashAtInstall(node);
+    },
   };
 
   #partition(): void {
@@ -253,6 +256,31 @@ export class Faults {
       if (calls === 0) {
         this.#later(0, () => {
           if (node.process === process) crash();
+        });
+      }
+      return "ok";
+    };
+  }
+
+  /** A crash between two calls of a checkpoint being saved, or of a snapshot being put in force. */
+  #crashAtInstall(chosen: SimulatedNode): void {
+    const { nodes } = this.#world;
+    const learners = this.#world.leader()?.life?.core.replica.status().configuration.learners ?? [];
+    const learning = nodes.find(({ id }) => learners.some((learner) => learner.id === id));
+    const node = learning ?? chosen;
+    if (!node.isRunning) return;
+    const { process } = node;
+    const mode = this.#random.pick<CrashMode>(["kill", "lose-unsynced", "keep-some", "tear"]);
+    let calls = this.#random.integer(1, 12);
+    node.disk.onCall = ({ path, operation }) => {
+      const isPart = /^(incoming|checkpoint)/.test(path) || operation === "removeTree";
+      if (isPart) calls -= 1;
+      if (isPart && calls === 0) {
+        this.#later(0, () => {
+          if (node.process !== process) return;
+          this.#world.inject("install-crash", node.name, `${mode} at ${operation} of ${path}`);
+          node.crash(mode);
+          this.#restartLater(node);
         });
       }
       return "ok";

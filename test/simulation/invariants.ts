@@ -249,7 +249,9 @@ export class Invariants {
     const before = this.#acks.get(from);
     const index = before?.term === term ? Math.max(before.index, message.index) : message.index;
     if (term >= (before?.term ?? 0)) this.#acks.set(from, { term, index });
-    if (this.#random.chance(durableCheckRate)) this.#checkAck(message);
+    // Where syncs fail each one is worth it.
+    const rate = this.#world.plan.faults.has("failed-syncs") ? 0.5 : durableCheckRate;
+    if (this.#random.chance(rate)) this.#checkAck(message);
   }
 
   /** A node gives its one vote in a term: to another, or to itself as it asks for others'. */

@@ -27,8 +27,8 @@ export const faultClasses = [
   "stops",
 ] as const;
 
-/** Faults that aim at the change from one leader to the next; only in storms. */
-export const stormClasses = ["usurpers", "slow-links"] as const;
+/** Faults that aim at the change of leaders and at snapshots being taken; only in storms. */
+export const stormClasses = ["usurpers", "slow-links", "install-crashes"] as const;
 export type FaultClass = (typeof faultClasses)[number] | (typeof stormClasses)[number];
 
 /** Share of the seeds that are storms. */
@@ -78,15 +78,17 @@ export function planOf(seed: number, nodeCount?: number): Plan {
  * swarm of all classes seldom has a cluster that gets so far.
  */
 function stormPlan(plan: Plan, random: SeededRandom, nodeCount: number | undefined): Plan {
-  const others = ["kills", "power-cuts", "pauses", "transfers", "membership", "stalls"] as const;
+  const others = ["kills", "power-cuts", "pauses", "transfers", "stalls", "failed-syncs"] as const;
   const electionTimeoutMs = random.pick([200, 300]);
   const { options, clients, link } = plan;
   return {
     ...plan,
     nodeCount: nodeCount ?? random.pick([3, 3, 4, 5]),
     faults: new Set([
-      ...stormClasses.filter(() => random.chance(0.8)),
+      ...stormClasses.filter(() => random.chance(0.7)),
       ...others.filter(() => random.chance(0.35)),
+      ...(random.chance(0.6) ? (["membership"] as const) : []),
+      ...(random.chance(0.2) ? (["rot"] as const) : []),
     ]),
     faultMeanMs: electionTimeoutMs * random.pick([0.7, 1.5, 3]),
     link: {
