@@ -6,12 +6,15 @@
  * refused with a reason, where grpc-js would answer INTERNAL and say nothing.
  *
  * Fields that are not known are skipped: a newer client may send them. Records that come in are a
- * view of the message's own buffer, and keep it alive.
+ * view of the message's own buffer, and keep it alive. A producer's id that is not UTF-8 is refused
+ * in every message: read with placeholders, it could pass for another producer's.
  */
+import { isUtf8 } from "node:buffer";
+
 import { assert } from "../common/assert.js";
 import { ProglogError } from "../common/errors.js";
 import type { RecordBatch } from "../common/record.js";
-import { ProduceError } from "../gen/log/v1/log.js";
+import { ProduceError, ProduceRequest } from "../gen/log/v1/log.js";
 
 /** Chosen by the client and only repeated: a number where it is exact, else a bigint. */
 export type BatchId = number | bigint;
@@ -24,6 +27,8 @@ export interface BatchRequest {
   readonly expectedOffset?: number;
   /** 0 means the server's default. */
   readonly timeoutMs: number;
+  readonly producerId?: string;
+  readonly sequence?: number;
 }
 
 /** `log.v1.ProduceBatchResponse`. */
@@ -33,6 +38,7 @@ export type BatchResponse =
       readonly offset: number;
       readonly count: number;
       readonly timestampMs: number;
+      readonly isDuplicate?: true;
     }
   | { readonly id: BatchId; readonly error: ProduceError };
 
@@ -46,6 +52,9 @@ const u64Bits = 64;
 /** Varint bytes that a number holds exactly: 7 × 7 bits. */
 const exactVarintBytes = 7;
 const noBytes = Buffer.alloc(0);
+/** What a decoder that is not strict puts in the place of bytes that are not UTF-8. */
+const placeholder = "\ufffd";
+const producerIdField = 4;
 
 function malformed(why: string): ProglogError {
   return new ProglogError("invalid-request", `The message is not what the protocol says: ${why}.`);
@@ -98,6 +107,13 @@ class FieldReader {
     const bytes = this.#varint();
     if (typeof bytes !== "number") throw malformed(`a length at byte ${start} is out of range`);
     return this.#take(bytes);
+  }
+
+  /** Text as it was sent: no placeholders. */
+  text(name: string): string {
+    const bytes = this.bytes();
+    if (!isUtf8(bytes)) throw malformed(`${name} is not UTF-8`);
+    return bytes.toString("utf8");
   }
 
   /** Passes over a field that is not known. */
@@ -168,7 +184,17 @@ function fieldBytes(value: BatchId): number {
 }
 
 function lengthFieldBytes(bytes: number): number {
-  return bytes === 0 ? 0 : 1 + varintBytes(bytes) + bytes;
+  return bytes === 0 ? 0 : presentLengthFieldBytes(bytes);
+}
+
+/** Bytes of a field that is written even if it is empty. */
+function presentLengthFieldBytes(bytes: number): number {
+  return 1 + varintBytes(bytes) + bytes;
+}
+
+/** Bytes of a varint field that is written even if it is zero. */
+function presentFieldBytes(value: number | undefined): number {
+  return value === undefined ? 0 : 1 + varintBytes(value);
 }
 
 /** Writes fields, whose tags are all of one byte, into a buffer of exactly their size. */
@@ -192,7 +218,11 @@ class FieldWriter {
   }
 
   bytesField(field: number, bytes: Uint8Array): void {
-    if (bytes.length === 0) return;
+    if (bytes.length > 0) this.presentBytesField(field, bytes);
+  }
+
+  /** Also if it is empty: for a field whose presence says something. */
+  presentBytesField(field: number, bytes: Uint8Array): void {
     this.#target[this.#position++] = (field << 3) | wireBytes;
     this.#varint(bytes.length);
     this.#target.set(bytes, this.#position);
@@ -239,27 +269,50 @@ export function decodeBatchRequest(wire: Buffer): BatchRequest {
     else if (field === 3) request.count = reader.uint32("count");
     else if (field === 4) request.expectedOffset = reader.safeInteger("expected_offset");
     else if (field === 5) request.timeoutMs = reader.uint32("timeout_ms");
+    else if (field === 6) request.producerId = reader.text("producer_id");
+    else if (field === 7) request.sequence = reader.safeInteger("sequence");
     else reader.skip();
   }
   return request;
 }
 
 export function encodeBatchRequest(request: BatchRequest): Buffer {
-  const { id, records, count, expectedOffset, timeoutMs } = request;
-  const expectedBytes = expectedOffset === undefined ? 0 : 1 + varintBytes(expectedOffset);
+  const { id, records, count, expectedOffset, timeoutMs, producerId, sequence } = request;
+  const producer = producerId === undefined ? undefined : Buffer.from(producerId);
   const writer = new FieldWriter(
     fieldBytes(id) +
       lengthFieldBytes(records.length) +
       fieldBytes(count) +
-      expectedBytes +
-      fieldBytes(timeoutMs),
+      presentFieldBytes(expectedOffset) +
+      fieldBytes(timeoutMs) +
+      (producer === undefined ? 0 : presentLengthFieldBytes(producer.length)) +
+      presentFieldBytes(sequence),
   );
   writer.varintField(1, id);
   writer.bytesField(2, records);
   writer.varintField(3, count);
   if (expectedOffset !== undefined) writer.presentVarintField(4, expectedOffset);
   writer.varintField(5, timeoutMs);
+  if (producer !== undefined) writer.presentBytesField(6, producer);
+  if (sequence !== undefined) writer.presentVarintField(7, sequence);
   return writer.finish();
+}
+
+/**
+ * Reads a `ProduceRequest` by the generated codec, which is not strict about text.
+ *
+ * @throws Error if it is not one; ProglogError `invalid-request` if the producer's id is no text.
+ */
+export function decodeProduceRequest(wire: Buffer): ProduceRequest {
+  const request = ProduceRequest.decode(wire);
+  // A placeholder may also be what the client sent: only the bytes tell.
+  if (request.producerId?.includes(placeholder) !== true) return request;
+  const reader = new FieldReader(wire);
+  for (let field = reader.nextField(); field !== 0; field = reader.nextField()) {
+    if (field === producerIdField) reader.text("producer_id");
+    else reader.skip();
+  }
+  return request;
 }
 
 /**
@@ -271,6 +324,7 @@ export function decodeBatchResponse(wire: Buffer): BatchResponse {
   const reader = new FieldReader(wire);
   let id: BatchId = 0;
   let error: ProduceError | undefined;
+  let isDuplicate = false;
   const receipt = { offset: 0, count: 0, timestampMs: 0 };
   for (let field = reader.nextField(); field !== 0; field = reader.nextField()) {
     if (field === 1) id = reader.id();
@@ -278,9 +332,11 @@ export function decodeBatchResponse(wire: Buffer): BatchResponse {
     else if (field === 3) receipt.count = reader.uint32("count");
     else if (field === 4) receipt.timestampMs = reader.safeInteger("timestamp_ms");
     else if (field === 5) error = decodeProduceError(reader.bytes());
+    else if (field === 6) isDuplicate = reader.id() !== 0;
     else reader.skip();
   }
-  return error === undefined ? { id, ...receipt } : { id, error };
+  if (error !== undefined) return { id, error };
+  return isDuplicate ? { id, ...receipt, isDuplicate } : { id, ...receipt };
 }
 
 function decodeProduceError(wire: Buffer): ProduceError {
@@ -296,21 +352,26 @@ function decodeProduceError(wire: Buffer): ProduceError {
 export function encodeBatchResponse(response: BatchResponse): Buffer {
   if ("error" in response) {
     const error = ProduceError.encode(response.error).finish();
-    const errorBytes = 1 + varintBytes(error.length) + error.length;
     assert(error.length > 0, "an error names its code");
-    const writer = new FieldWriter(fieldBytes(response.id) + errorBytes);
+    const writer = new FieldWriter(fieldBytes(response.id) + lengthFieldBytes(error.length));
     writer.varintField(1, response.id);
     writer.bytesField(5, error);
     return writer.finish();
   }
   const { id, offset, count, timestampMs } = response;
+  const duplicate = response.isDuplicate === true ? 1 : 0;
   const writer = new FieldWriter(
-    fieldBytes(id) + fieldBytes(offset) + fieldBytes(count) + fieldBytes(timestampMs),
+    fieldBytes(id) +
+      fieldBytes(offset) +
+      fieldBytes(count) +
+      fieldBytes(timestampMs) +
+      fieldBytes(duplicate),
   );
   writer.varintField(1, id);
   writer.varintField(2, offset);
   writer.varintField(3, count);
   writer.varintField(4, timestampMs);
+  writer.varintField(6, duplicate);
   return writer.finish();
 }
 

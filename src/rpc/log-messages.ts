@@ -5,16 +5,24 @@
  */
 import { ProglogError } from "../common/errors.js";
 import type { LogRecord, RecordContent } from "../common/record.js";
-import { recordBytes } from "../common/record.js";
+import { encodeRecords, recordBytes } from "../common/record.js";
 import { Consistency as WireConsistency } from "../gen/log/v1/log.js";
-import type { ProduceRequest, Record as WireRecord } from "../gen/log/v1/log.js";
-import type { ClusterStatus, Consistency, MemberStatus } from "../service/api.js";
+import type { ProduceRequest, ProduceResponse, Record as WireRecord } from "../gen/log/v1/log.js";
 import type { Server } from "../gen/log/v1/log.js";
+import type {
+  AppendReceipt,
+  AppendRequest,
+  ClusterStatus,
+  Consistency,
+  MemberStatus,
+} from "../service/api.js";
+import { namedProducer } from "../service/producer.js";
+import type { Producer } from "../service/producer.js";
 
 const offsetMax = BigInt(Number.MAX_SAFE_INTEGER);
 
 /**
- * An offset as a number.
+ * An offset, or a number like it, as a number.
  *
  * @param name The field, for the error.
  * @throws ProglogError `invalid-request` above 2^53-1.
@@ -48,6 +56,32 @@ export function recordToWire(record: LogRecord): WireRecord {
   };
 }
 
+/** What a request says of its producer: both, or neither. */
+export interface ProducerFields {
+  readonly producerId?: string | undefined;
+  readonly sequence?: number | undefined;
+}
+
+/**
+ * Reads who appends.
+ *
+ * @param read What an id means: to a client its own name, to a node that relays a name in the log.
+ * @throws ProglogError `invalid-request`.
+ */
+export function producerFrom(
+  { producerId, sequence }: ProducerFields,
+  read: (id: string, sequence: number) => Producer,
+): Producer | undefined {
+  if (producerId === undefined && sequence === undefined) return undefined;
+  if (producerId === undefined) {
+    throw new ProglogError("invalid-request", "A sequence needs a producer_id.");
+  }
+  if (sequence === undefined) {
+    throw new ProglogError("invalid-request", "A producer_id needs a sequence.");
+  }
+  return read(producerId, sequence);
+}
+
 /** One record to append, and on what terms. */
 export interface SingleAppend {
   readonly content: RecordContent;
@@ -55,6 +89,7 @@ export interface SingleAppend {
   readonly bytes: number;
   readonly expectedOffset: number | undefined;
   readonly timeoutMs: number | undefined;
+  readonly producer: Producer | undefined;
 }
 
 /**
@@ -63,7 +98,7 @@ export interface SingleAppend {
  * @throws ProglogError `invalid-request`, `record-too-large`.
  */
 export function singleAppendFrom(request: ProduceRequest, bytesMax: number): SingleAppend {
-  const { record, expectedOffset, timeoutMs } = request;
+  const { record, expectedOffset, timeoutMs, producerId, sequence } = request;
   if (record === undefined) {
     throw new ProglogError("invalid-request", "The request has no record.");
   }
@@ -81,9 +116,41 @@ export function singleAppendFrom(request: ProduceRequest, bytesMax: number): Sin
   return {
     content,
     bytes,
-    expectedOffset:
-      expectedOffset === undefined ? undefined : offsetFrom(expectedOffset, "expected_offset"),
+    expectedOffset: optionalFrom(expectedOffset, "expected_offset"),
     timeoutMs: timeoutMs === 0 ? undefined : timeoutMs,
+    // Nodes relay by ProduceBatch alone: whoever sends this, its id is a client's.
+    producer: producerFrom(
+      { producerId, sequence: optionalFrom(sequence, "sequence") },
+      namedProducer,
+    ),
+  };
+}
+
+function optionalFrom(value: bigint | undefined, name: string): number | undefined {
+  return value === undefined ? undefined : offsetFrom(value, name);
+}
+
+/** Records to append as one; those that are several have equal terms. */
+export function appendRequestFrom(
+  appends: readonly SingleAppend[],
+  isForwarded: boolean,
+): AppendRequest {
+  const [first] = appends;
+  return {
+    records: encodeRecords(appends.map((append) => append.content)),
+    ...(first?.expectedOffset === undefined ? {} : { expectedOffset: first.expectedOffset }),
+    ...(first?.producer === undefined ? {} : { producer: first.producer }),
+    ...(first?.timeoutMs === undefined ? {} : { timeoutMs: first.timeoutMs }),
+    ...(isForwarded ? { forwarded: true } : {}),
+  };
+}
+
+/** The answer to one record; `ordinal` is its place among those appended together. */
+export function produceResponseFrom(receipt: AppendReceipt, ordinal = 0): ProduceResponse {
+  return {
+    offset: BigInt(receipt.offset + ordinal),
+    timestampMs: BigInt(receipt.timestampMs),
+    duplicate: receipt.isDuplicate === true,
   };
 }
 

@@ -7,7 +7,6 @@
  */
 import type { Server, ServiceDefinition } from "@grpc/grpc-js";
 
-import { encodeRecords } from "../common/record.js";
 import { LogService as logDefinition } from "../gen/log/v1/log.js";
 import type {
   ConsumeRequest,
@@ -24,13 +23,16 @@ import { consumeBatches, consumeStream } from "./consume-streams.js";
 import {
   decodeBatchRequest,
   decodeBatchResponse,
+  decodeProduceRequest,
   encodeBatchRequest,
   encodeBatchResponse,
   encodeConsumedBatch,
 } from "./log-codec.js";
 import {
+  appendRequestFrom,
   consistencyFrom,
   offsetFrom,
+  produceResponseFrom,
   recordToWire,
   serversFrom,
   singleAppendFrom,
@@ -53,7 +55,11 @@ export const produceBatchMethod = {
 
 /** `log.v1.Log` as the server decodes it: the requests of ProduceBatch are left as bytes. */
 const serverDefinition: ServiceDefinition = {
-  ...tolerant(logDefinition),
+  ...tolerant({
+    ...logDefinition,
+    produce: { ...logDefinition.produce, requestDeserialize: decodeProduceRequest },
+    produceStream: { ...logDefinition.produceStream, requestDeserialize: decodeProduceRequest },
+  }),
   produceBatch: {
     ...logDefinition.produceBatch,
     requestDeserialize: identity,
@@ -76,21 +82,12 @@ async function produce(
 ): Promise<ProduceResponse> {
   const { log, gate, options } = parts;
   const append = singleAppendFrom(request, options.recordBytesMax);
-  const { content, bytes, expectedOffset, timeoutMs } = append;
-  gate.enter(bytes);
+  gate.enter(append.bytes);
   try {
-    const { offset, timestampMs } = await log.produce(
-      {
-        records: encodeRecords([content]),
-        ...(expectedOffset === undefined ? {} : { expectedOffset }),
-        ...(timeoutMs === undefined ? {} : { timeoutMs }),
-        ...(isForwarded ? { forwarded: true } : {}),
-      },
-      { relay: !isForwarded },
-    );
-    return { offset: BigInt(offset), timestampMs: BigInt(timestampMs) };
+    const appendRequest = appendRequestFrom([append], isForwarded);
+    return produceResponseFrom(await log.produce(appendRequest, { relay: !isForwarded }));
   } finally {
-    gate.leave(bytes);
+    gate.leave(append.bytes);
   }
 }
 

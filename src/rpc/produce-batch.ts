@@ -5,6 +5,9 @@
  * turn of the event loop is written together. The stream accepts with its metadata at once, so
  * that a relay knows what it sends has a taker.
  *
+ * A client's producer_id is its own name, which gets its prefix here; a node that relays sends the
+ * name in the log, prefix included. Read as the other kind, an id would be another producer's.
+ *
  * Invariants: `records` goes to the log as it came, as one append; if the node ends the stream,
  * each batch it took has been answered before, so one without an answer was not applied.
  */
@@ -13,10 +16,13 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 
 import { ProglogError } from "../common/errors.js";
 import { countRecords } from "../common/record.js";
+import { namedProducer, relayedProducer } from "../service/producer.js";
+import type { Producer } from "../service/producer.js";
 import type { CallContext } from "./call-gate.js";
 import { produceErrorFrom } from "./grpc-errors.js";
 import type { BatchId, BatchRequest, BatchResponse } from "./log-codec.js";
 import { decodeBatchRequest } from "./log-codec.js";
+import { producerFrom } from "./log-messages.js";
 import type { ProduceParts } from "./produce-stream.js";
 import { StreamLedger } from "./stream-ledger.js";
 
@@ -80,7 +86,10 @@ export class ProduceBatchStream {
       return;
     }
     const bytes = request.records.length;
+    let producer: Producer | undefined;
     try {
+      const { isForwarded } = this.#context;
+      producer = producerFrom(request, isForwarded ? relayedProducer : namedProducer);
       checkBatch(request, this.#parts.options.recordBytesMax);
       this.#parts.gate.enter(bytes);
     } catch (error) {
@@ -90,24 +99,25 @@ export class ProduceBatchStream {
     }
     this.#ledger.hold(request.count, bytes);
     this.#underway += 1;
-    void this.#append(request);
+    void this.#append(request, producer);
   }
 
-  async #append(request: BatchRequest): Promise<void> {
+  async #append(request: BatchRequest, producer: Producer | undefined): Promise<void> {
     const { id, records, count, expectedOffset, timeoutMs } = request;
     const { isForwarded } = this.#context;
     let response: BatchResponse;
     try {
-      const { offset, timestampMs } = await this.#parts.log.produce(
+      const receipt = await this.#parts.log.produce(
         {
           records,
           ...(expectedOffset === undefined ? {} : { expectedOffset }),
+          ...(producer === undefined ? {} : { producer }),
           ...(timeoutMs === 0 ? {} : { timeoutMs }),
           ...(isForwarded ? { forwarded: true } : {}),
         },
         { relay: !isForwarded },
       );
-      response = { id, offset, count, timestampMs };
+      response = { id, ...receipt };
     } catch (error) {
       response = this.#refusal(id, error);
     } finally {

@@ -2,8 +2,9 @@
  * ProduceStream: one record a message, answered in the order of the requests.
  *
  * Requests are pipelined. Those that arrive in one turn of the event loop, ask for no particular
- * offset and wait equally long are appended together; their answers are the consecutive offsets.
- * A request with an expected offset goes alone: it may be refused without its neighbours.
+ * offset, have no producer and wait equally long are appended together; their answers are the
+ * consecutive offsets. A request with an expected offset goes alone: it may be refused without its
+ * neighbours. So does one with a producer: it may have been appended before, elsewhere.
  *
  * Invariants: answers keep the order of requests; the stream ends with the first error, after the
  * answers before it, and nothing received after a refused request is appended. Appends under way
@@ -12,13 +13,12 @@
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 
 import type { Clock } from "../common/clock.js";
-import { encodeRecords } from "../common/record.js";
 import type { ProduceRequest, ProduceResponse } from "../gen/log/v1/log.js";
 import type { AppendReceipt, LogService } from "../service/api.js";
 import type { CallContext, CallGate, Decoded } from "./call-gate.js";
 import { requireDecoded } from "./call-gate.js";
 import type { SingleAppend } from "./log-messages.js";
-import { singleAppendFrom } from "./log-messages.js";
+import { appendRequestFrom, produceResponseFrom, singleAppendFrom } from "./log-messages.js";
 import type { RpcOptions } from "./options.js";
 import { StreamLedger } from "./stream-ledger.js";
 
@@ -116,18 +116,10 @@ export class ProduceStream {
   }
 
   async #append(group: Group): Promise<void> {
-    const [first] = group.appends;
     const { isForwarded } = this.#context;
     try {
-      const receipt = await this.#parts.log.produce(
-        {
-          records: encodeRecords(group.appends.map((append) => append.content)),
-          ...(first?.expectedOffset === undefined ? {} : { expectedOffset: first.expectedOffset }),
-          ...(first?.timeoutMs === undefined ? {} : { timeoutMs: first.timeoutMs }),
-          ...(isForwarded ? { forwarded: true } : {}),
-        },
-        { relay: !isForwarded },
-      );
+      const request = appendRequestFrom(group.appends, isForwarded);
+      const receipt = await this.#parts.log.produce(request, { relay: !isForwarded });
       group.result = { receipt };
     } catch (error) {
       group.result = { error };
@@ -155,12 +147,11 @@ export class ProduceStream {
 
   #write(group: Group, receipt: AppendReceipt): void {
     const { appends, bytes } = group;
-    const timestampMs = BigInt(receipt.timestampMs);
     const last = appends.length - 1;
     for (let ordinal = 0; ordinal < last; ordinal += 1) {
-      this.#call.write({ offset: BigInt(receipt.offset + ordinal), timestampMs });
+      this.#call.write(produceResponseFrom(receipt, ordinal));
     }
-    this.#call.write({ offset: BigInt(receipt.offset + last), timestampMs }, () => {
+    this.#call.write(produceResponseFrom(receipt, last), () => {
       this.#ledger.release(appends.length, bytes);
     });
   }
@@ -187,6 +178,8 @@ function canJoin(group: Group, append: SingleAppend): boolean {
     first !== undefined &&
     first.expectedOffset === undefined &&
     append.expectedOffset === undefined &&
+    first.producer === undefined &&
+    append.producer === undefined &&
     first.timeoutMs === append.timeoutMs &&
     group.appends.length < groupCountMax &&
     group.bytes + append.bytes <= groupBytesMax

@@ -2,12 +2,14 @@
  * Appends relayed to one leader: all of a node's over one ProduceBatch stream.
  *
  * A unary call costs ten times a message, so what comes in one turn of the event loop goes in one
- * message, where the terms of the appends allow it; each append gets its offsets back. Nothing is
- * written before the leader has accepted the stream, nor faster than its connection takes it.
+ * message, where the terms of the appends allow it; each append gets its offsets back. One with an
+ * expected offset or a producer goes alone. Nothing is written before the leader has accepted the
+ * stream, nor faster than its connection takes it.
  *
  * Invariants: what was not written fails as `not_applied`; what was written and has no answer when
  * the stream breaks is `outcome-unknown`, unless the leader said that it took nothing more; each
- * append ends, by its answer, by the stream's end, or by its deadline.
+ * append ends, by its answer, by the stream's end, or by its deadline. A producer's id crosses as
+ * it is in the log, as the mark of a relayed call says.
  */
 import { Metadata } from "@grpc/grpc-js";
 import type { ChannelCredentials, ClientDuplexStream } from "@grpc/grpc-js";
@@ -15,6 +17,7 @@ import type { ChannelCredentials, ClientDuplexStream } from "@grpc/grpc-js";
 import type { Clock, Timer } from "../common/clock.js";
 import { ProglogError } from "../common/errors.js";
 import { countRecords } from "../common/record.js";
+import { producerIdBytesMax } from "../machine/command.js";
 import type { AppendReceipt, AppendRequest } from "../service/api.js";
 import type { Address } from "./addresses.js";
 import { forwardedKey } from "./call-gate.js";
@@ -47,6 +50,8 @@ export interface RelayParts {
 const answerMarginMs = 1000;
 /** Largest message that several appends are put into. */
 const mergedBytesMax = 1024 * 1024;
+/** What a message holds beside records: a few numbers, and the producer's id. */
+const framingBytesMax = 64 + producerIdBytesMax;
 /** Refusals that may be owed to one of several appends in a message. */
 const ownFaults: ReadonlySet<string> = new Set(["record-too-large", "invalid-request"]);
 
@@ -111,8 +116,7 @@ export class RelayStream {
     if (this.#isClosed) throw unavailable("The node is stopping.");
     const { relayCountMax, relayBytesMax, messageBytesMax } = this.#parts.limits;
     const bytes = request.records.length;
-    // What else the message holds is a few numbers.
-    if (bytes + 64 > messageBytesMax) {
+    if (bytes + framingBytesMax > messageBytesMax) {
       throw new ProglogError(
         "record-too-large",
         `The batch has ${bytes} bytes, too many to relay.`,
@@ -166,7 +170,7 @@ export class RelayStream {
     const [first] = appends;
     if (first === undefined || this.#isClosed) return;
     const id = this.#nextId++;
-    const { expectedOffset, timeoutMs } = first.request;
+    const { expectedOffset, timeoutMs, producer } = first.request;
     const records =
       appends.length === 1
         ? first.request.records
@@ -178,6 +182,7 @@ export class RelayStream {
       count,
       ...(expectedOffset === undefined ? {} : { expectedOffset }),
       timeoutMs: timeoutMs ?? 0,
+      ...(producer === undefined ? {} : { producerId: producer.id, sequence: producer.sequence }),
     };
     const waitMs = (timeoutMs ?? this.#parts.limits.relayTimeoutMs) + answerMarginMs;
     const letter: Letter = { id, appends, request, isWritten: false, timer: undefined };
@@ -252,8 +257,14 @@ export class RelayStream {
       this.#refuse(letter, fromProduceError(response.error));
       return;
     }
-    const { timestampMs } = response;
+    const { timestampMs, isDuplicate } = response;
     let { offset } = response;
+    if (isDuplicate === true) {
+      // The answer is about the original, which need not be like what was sent now.
+      const original = { offset, count: response.count, timestampMs, isDuplicate };
+      for (const { resolve } of letter.appends) resolve(original);
+      return;
+    }
     for (const { count, resolve } of letter.appends) {
       resolve({ offset, count, timestampMs });
       offset += count;
@@ -276,10 +287,12 @@ export class RelayStream {
   #expire(letter: Letter): void {
     this.#forget(letter);
     this.#outbox = this.#outbox.filter((other) => other !== letter);
-    const error = letter.isWritten
-      ? new ProglogError("outcome-unknown", "The leader did not answer in time.")
-      : unavailable("The leader could not be reached in time.");
-    for (const append of letter.appends) append.reject(error);
+    for (const append of letter.appends) {
+      const error = letter.isWritten
+        ? unknownOutcome(append, "The leader did not answer in time.")
+        : unavailable("The leader could not be reached in time.");
+      append.reject(error);
+    }
   }
 
   #break(thrown: Error | undefined): void {
@@ -304,8 +317,10 @@ export class RelayStream {
     for (const letter of [...this.#letters.values()]) {
       this.#forget(letter);
       const isUnknown = letter.isWritten && written !== "not_applied";
-      const failure = isUnknown ? lost(error) : notApplied(error);
-      for (const append of letter.appends) append.reject(failure);
+      const broken = "The stream to the leader broke after the request was sent.";
+      for (const append of letter.appends) {
+        append.reject(isUnknown ? unknownOutcome(append, broken, error) : notApplied(error));
+      }
     }
     if (connection === undefined) return;
     connection.timer.cancel();
@@ -327,6 +342,8 @@ function canJoin(together: readonly Append[], append: Append): boolean {
   return (
     first?.request.expectedOffset === undefined &&
     append.request.expectedOffset === undefined &&
+    first?.request.producer === undefined &&
+    append.request.producer === undefined &&
     first?.request.timeoutMs === append.request.timeoutMs &&
     bytes <= mergedBytesMax
   );
@@ -336,9 +353,10 @@ function unavailable(detail: string): ProglogError {
   return new ProglogError("unavailable", detail);
 }
 
-function lost(cause: ProglogError): ProglogError {
-  const detail = "The stream to the leader broke after the request was sent.";
-  return new ProglogError("outcome-unknown", detail, { cause });
+/** With a producer it may be sent again: it is applied once at most. */
+function unknownOutcome({ request }: Append, detail: string, cause?: ProglogError): ProglogError {
+  const retryable = request.producer !== undefined;
+  return new ProglogError("outcome-unknown", detail, { retryable, cause });
 }
 
 /** The same error, for an append that was not written. */

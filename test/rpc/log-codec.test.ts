@@ -5,10 +5,12 @@ import {
   ConsumeBatchesResponse,
   ProduceBatchRequest,
   ProduceBatchResponse,
+  ProduceRequest,
 } from "../../src/gen/log/v1/log.js";
 import {
   decodeBatchRequest,
   decodeBatchResponse,
+  decodeProduceRequest,
   encodeBatchRequest,
   encodeBatchResponse,
   encodeConsumedBatch,
@@ -33,19 +35,23 @@ const wireRequest = fc.record({
   count: u32,
   expectedOffset: fc.option(safe.map(BigInt), { nil: undefined }),
   timeoutMs: u32,
+  producerId: fc.option(fc.string({ unit: "binary" }), { nil: undefined }),
+  sequence: fc.option(safe.map(BigInt), { nil: undefined }),
 });
 
 test("a batch request reads and writes as the generated codec does", () => {
   fc.assert(
     fc.property(wireRequest, (message) => {
       const wire = Buffer.from(ProduceBatchRequest.encode(message).finish());
-      const { expectedOffset } = message;
+      const { expectedOffset, producerId, sequence } = message;
       const request = {
         id: exact(message.id),
         records: message.records,
         count: message.count,
         timeoutMs: message.timeoutMs,
         ...(expectedOffset === undefined ? {} : { expectedOffset: Number(expectedOffset) }),
+        ...(producerId === undefined ? {} : { producerId }),
+        ...(sequence === undefined ? {} : { sequence: Number(sequence) }),
       };
       expect(decodeBatchRequest(wire)).toEqual(request);
       expect(encodeBatchRequest(request).equals(wire)).toBe(true);
@@ -55,12 +61,15 @@ test("a batch request reads and writes as the generated codec does", () => {
 
 test("a receipt reads and writes as the generated codec does", () => {
   fc.assert(
-    fc.property(u64, safe, u32, safe, (id, offset, count, timestampMs) => {
+    fc.property(u64, safe, u32, safe, fc.boolean(), (id, offset, count, timestampMs, duplicate) => {
       const message = { id, offset: BigInt(offset), count, timestampMs: BigInt(timestampMs) };
       const wire = Buffer.from(
-        ProduceBatchResponse.encode({ ...message, error: undefined }).finish(),
+        ProduceBatchResponse.encode({ ...message, error: undefined, duplicate }).finish(),
       );
-      const response = { id: exact(id), offset, count, timestampMs };
+      const response = {
+        ...{ id: exact(id), offset, count, timestampMs },
+        ...(duplicate ? { isDuplicate: true as const } : {}),
+      };
       expect(decodeBatchResponse(wire)).toEqual(response);
       expect(encodeBatchResponse(response).equals(wire)).toBe(true);
     }),
@@ -83,7 +92,7 @@ test("a batch's error reads and writes as the generated codec does", () => {
       voter: true,
     },
   };
-  const message = { id: 300n, offset: 0n, count: 0, timestampMs: 0n, error };
+  const message = { id: 300n, offset: 0n, count: 0, timestampMs: 0n, error, duplicate: false };
   const wire = Buffer.from(ProduceBatchResponse.encode(message).finish());
   expect(decodeBatchResponse(wire)).toEqual({ id: 300, error });
   expect(encodeBatchResponse({ id: 300, error }).equals(wire)).toBe(true);
@@ -127,9 +136,25 @@ test.each([
   ["a group", "4b4c"],
   ["a count over 32 bits", "188080808010"],
   ["an offset over 2^53-1", "208080808080808010"],
+  ["a producer's id that is not UTF-8", "320261ff"],
+  ["a producer's id that is a surrogate", "3203eda080"],
+  ["a sequence over 2^53-1", "388080808080808010"],
+  ["a sequence that is text", "3a0131"],
 ])("%s is refused as invalid", async (_name, hex) => {
   const decode = async (): Promise<unknown> => decodeBatchRequest(Buffer.from(hex, "hex"));
   expect(await failureOf(decode())).toMatchObject({ code: "invalid-request" });
+});
+
+test("a producer's id in a ProduceRequest is read as it was sent, or refused", () => {
+  const idsOf = (producerId: string): unknown => {
+    const request = { record: undefined, expectedOffset: undefined, timeoutMs: 0, producerId };
+    const wire = Buffer.from(ProduceRequest.encode(request).finish());
+    return decodeProduceRequest(wire).producerId;
+  };
+  for (const id of ["orders", "", "\ufeffx", "\ufffd", "a\ufffdb"]) expect(idsOf(id)).toBe(id);
+  for (const hex of ["220261ff", "2203eda080", "2203efbfbd2202c328"]) {
+    expect(() => decodeProduceRequest(Buffer.from(hex, "hex"))).toThrow("producer_id is not UTF-8");
+  }
 });
 
 test("whatever the bytes, reading them ends in a request or in invalid-request", () => {

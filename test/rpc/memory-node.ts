@@ -9,6 +9,7 @@ import { ProglogError } from "../../src/common/errors.js";
 import type { LeaderHint } from "../../src/common/errors.js";
 import { countRecords, decodeRecord, recordPosition } from "../../src/common/record.js";
 import type { LogRecord, RecordBatch } from "../../src/common/record.js";
+import { Producers } from "../../src/machine/producers.js";
 import type { Member } from "../../src/raft/message.js";
 import type {
   AppendReceipt,
@@ -60,6 +61,7 @@ class Changes {
 
 export class MemoryLog implements LogService {
   readonly batches: RecordBatch[] = [];
+  readonly producers = new Producers([]);
   /** Every request that came, in order, with what it was asked to do. */
   readonly requests: (AppendRequest & { readonly relay: boolean })[] = [];
   startOffset = 0;
@@ -101,13 +103,25 @@ export class MemoryLog implements LogService {
     }
     const count = countRecords(request.records, recordBytesMax);
     while (this.#isHeld) await this.#changes.next();
-    const { expectedOffset } = request;
+    const { expectedOffset, producer } = request;
+    const verdict = producer === undefined ? "new" : this.producers.find(producer);
+    if (verdict === "too-old") {
+      throw new ProglogError("sequence-too-old", "The sequence is not remembered any more.");
+    }
+    if (verdict !== "new") {
+      const { offset, count: appended, timestampMs: takenMs } = verdict;
+      return { offset, count: appended, timestampMs: takenMs, isDuplicate: true };
+    }
     if (expectedOffset !== undefined && expectedOffset !== this.endOffset) {
       throw new ProglogError("expected-offset-mismatch", "The log has moved on.", {
         fields: { expectedOffset, actualOffset: this.endOffset },
       });
     }
     const offset = this.endOffset;
+    if (producer !== undefined) {
+      const { id, sequence } = producer;
+      this.producers.note(id, { sequence, offset, count, timestampMs });
+    }
     this.batches.push({ offset, count, timestampMs, records: Buffer.from(request.records) });
     this.endOffset += count;
     this.#changes.notify();

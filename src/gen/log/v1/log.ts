@@ -81,11 +81,19 @@ export interface ProduceRequest {
     | undefined;
   /** How long to wait for the commit, milliseconds; 0 means the server's default. */
   timeoutMs: number;
+  /** Who appends, 1 to 126 bytes: sent again with the same sequence, the append is applied once. */
+  producerId?:
+    | string
+    | undefined;
+  /** Rises with each append of the producer; gaps are allowed. Goes with producer_id, and only so. */
+  sequence?: bigint | undefined;
 }
 
 export interface ProduceResponse {
   offset: bigint;
   timestampMs: bigint;
+  /** True if the producer's sequence was in the log before: the fields above say where and when. */
+  duplicate: boolean;
 }
 
 export interface ConsumeRequest {
@@ -128,6 +136,15 @@ export interface ProduceBatchRequest {
     | undefined;
   /** How long to wait for the commit, milliseconds; 0 means the server's default. */
   timeoutMs: number;
+  /**
+   * Who appends, 1 to 126 bytes: sent again with the same sequence, the batch is applied once. In
+   * a call that a node relayed: the producer's name in the log, as docs/formats.md says.
+   */
+  producerId?:
+    | string
+    | undefined;
+  /** Rises with each batch of the producer; gaps are allowed. Goes with producer_id, and only so. */
+  sequence?: bigint | undefined;
 }
 
 export interface ProduceBatchResponse {
@@ -136,8 +153,12 @@ export interface ProduceBatchResponse {
   offset: bigint;
   count: number;
   timestampMs: bigint;
-  /** Set if the batch failed; then the fields above but id mean nothing. */
-  error: ProduceError | undefined;
+  /** Set if the batch failed; then the other fields but id mean nothing. */
+  error:
+    | ProduceError
+    | undefined;
+  /** True if the producer's sequence was in the log before: the fields above say where and when. */
+  duplicate: boolean;
 }
 
 /** Why a batch failed. */
@@ -343,7 +364,7 @@ export const Record_HeadersEntry: MessageFns<Record_HeadersEntry> = {
 };
 
 function createBaseProduceRequest(): ProduceRequest {
-  return { record: undefined, expectedOffset: undefined, timeoutMs: 0 };
+  return { record: undefined, expectedOffset: undefined, timeoutMs: 0, producerId: undefined, sequence: undefined };
 }
 
 export const ProduceRequest: MessageFns<ProduceRequest> = {
@@ -359,6 +380,15 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
     }
     if (message.timeoutMs !== 0) {
       writer.uint32(24).uint32(message.timeoutMs);
+    }
+    if (message.producerId !== undefined) {
+      writer.uint32(34).string(message.producerId);
+    }
+    if (message.sequence !== undefined) {
+      if (BigInt.asUintN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.sequence);
     }
     return writer;
   },
@@ -400,6 +430,22 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
             message.timeoutMs = reader.uint32();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.producerId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.sequence = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -414,7 +460,7 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
 };
 
 function createBaseProduceResponse(): ProduceResponse {
-  return { offset: 0n, timestampMs: 0n };
+  return { offset: 0n, timestampMs: 0n, duplicate: false };
 }
 
 export const ProduceResponse: MessageFns<ProduceResponse> = {
@@ -430,6 +476,9 @@ export const ProduceResponse: MessageFns<ProduceResponse> = {
         throw new globalThis.Error("value provided for field message.timestampMs of type uint64 too large");
       }
       writer.uint32(16).uint64(message.timestampMs);
+    }
+    if (message.duplicate !== false) {
+      writer.uint32(24).bool(message.duplicate);
     }
     return writer;
   },
@@ -461,6 +510,14 @@ export const ProduceResponse: MessageFns<ProduceResponse> = {
             }
 
             message.timestampMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.duplicate = reader.bool();
             continue;
           }
         }
@@ -765,7 +822,15 @@ export const Server: MessageFns<Server> = {
 };
 
 function createBaseProduceBatchRequest(): ProduceBatchRequest {
-  return { id: 0n, records: Buffer.alloc(0), count: 0, expectedOffset: undefined, timeoutMs: 0 };
+  return {
+    id: 0n,
+    records: Buffer.alloc(0),
+    count: 0,
+    expectedOffset: undefined,
+    timeoutMs: 0,
+    producerId: undefined,
+    sequence: undefined,
+  };
 }
 
 export const ProduceBatchRequest: MessageFns<ProduceBatchRequest> = {
@@ -790,6 +855,15 @@ export const ProduceBatchRequest: MessageFns<ProduceBatchRequest> = {
     }
     if (message.timeoutMs !== 0) {
       writer.uint32(40).uint32(message.timeoutMs);
+    }
+    if (message.producerId !== undefined) {
+      writer.uint32(50).string(message.producerId);
+    }
+    if (message.sequence !== undefined) {
+      if (BigInt.asUintN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.sequence);
     }
     return writer;
   },
@@ -847,6 +921,22 @@ export const ProduceBatchRequest: MessageFns<ProduceBatchRequest> = {
             message.timeoutMs = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.producerId = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.sequence = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -861,7 +951,7 @@ export const ProduceBatchRequest: MessageFns<ProduceBatchRequest> = {
 };
 
 function createBaseProduceBatchResponse(): ProduceBatchResponse {
-  return { id: 0n, offset: 0n, count: 0, timestampMs: 0n, error: undefined };
+  return { id: 0n, offset: 0n, count: 0, timestampMs: 0n, error: undefined, duplicate: false };
 }
 
 export const ProduceBatchResponse: MessageFns<ProduceBatchResponse> = {
@@ -889,6 +979,9 @@ export const ProduceBatchResponse: MessageFns<ProduceBatchResponse> = {
     }
     if (message.error !== undefined) {
       ProduceError.encode(message.error, writer.uint32(42).fork()).join();
+    }
+    if (message.duplicate !== false) {
+      writer.uint32(48).bool(message.duplicate);
     }
     return writer;
   },
@@ -944,6 +1037,14 @@ export const ProduceBatchResponse: MessageFns<ProduceBatchResponse> = {
             }
 
             message.error = ProduceError.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.duplicate = reader.bool();
             continue;
           }
         }
