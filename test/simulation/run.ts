@@ -215,7 +215,6 @@ class Run {
     this.#restartAll();
     await this.#settle("come to rest");
     await this.#serve();
-    await this.#settle("come to rest again");
     await this.#judge();
   }
 
@@ -296,6 +295,22 @@ class Run {
 
   /** F1 to F3, and the order in time of all that clients saw. */
   async #judge(): Promise<void> {
+    // A request that was long on its way may come in while the logs are read.
+    for (let isStill = false; !isStill;) {
+      await this.#settle("come to rest for the last look");
+      const before = this.#endOffsets();
+      const logs = await this.#readLogs();
+      isStill = this.#endOffsets() === before;
+      if (isStill) this.#judgeLogs(logs);
+    }
+  }
+
+  #endOffsets(): string {
+    const ends = this.#world.nodes.map((node) => node.life?.core.replica.commitLog.endOffset);
+    return ends.join(" ");
+  }
+
+  async #readLogs(): Promise<FinalLog[]> {
     const logs: FinalLog[] = [];
     for (const node of this.#world.nodes) {
       let log: FinalLog | undefined;
@@ -306,6 +321,10 @@ class Run {
       await this.#advance(() => log !== undefined);
       if (log !== undefined) logs.push(log);
     }
+    return logs;
+  }
+
+  #judgeLogs(logs: readonly FinalLog[]): void {
     const [first] = check(this.#history.history(logs));
     if (first !== undefined) this.#world.violate(first.kind, first.message);
   }
