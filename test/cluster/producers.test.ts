@@ -343,6 +343,31 @@ describe("with followers that relay", () => {
     await cluster?.close();
   });
 
+  test("an unknown outcome may be retried, also where the leader fell silent", async () => {
+    const leader = await cluster.leader();
+    const survivors = cluster.nodes.filter((node) => node !== leader);
+    const [asked] = survivors;
+    const body = { message: "relayed to silence", producerId: "silence", sequence: 0 };
+    // From here on the relay's stream is up: what goes into it may arrive.
+    expect(await produce(asked?.httpUrl ?? "", "before")).toMatchObject({ offset: 0 });
+    leader.stop();
+    try {
+      const answer = await post(asked?.httpUrl ?? "", { ...body, timeoutMs: 200 });
+      expectProblem(answer, "outcome-unknown", { retryable: true });
+      for (const { body: receipt } of await sendCopies(survivors, request(body, [body.message]))) {
+        expect(receipt).toMatchObject({ offset: 1 });
+      }
+    } finally {
+      leader.cont();
+    }
+    await cluster.untilVoters(3);
+    await cluster.untilLevel();
+    for (const node of cluster.nodes) {
+      const held = (await readAll(node.httpUrl)).map(({ message }) => message);
+      expect(held).toEqual(["before", body.message]);
+    }
+  });
+
   test("copies sent at once leave one record, also once another node leads", async () => {
     const placed = await place(cluster.nodes, "relayed");
     await goOn(cluster.node(0));
