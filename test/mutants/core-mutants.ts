@@ -10,6 +10,13 @@ const oneEntryAMessage: Edit = {
   replace: "appendBytesMax: 1,",
 };
 
+/** Election timeouts that lie close together: candidates of one term are the rule. */
+const closeTimeouts: Edit = {
+  file: "src/raft/state.ts",
+  find: "electionTicks + Math.floor(this.random.next() * electionTicks);",
+  replace: "electionTicks + Math.floor(this.random.next() * 4);",
+};
+
 export const coreMutants: readonly Mutant[] = [
   {
     name: "old-leader-obeyed",
@@ -30,6 +37,7 @@ export const coreMutants: readonly Mutant[] = [
         replace: '  if (state.role === "leader") return;\n',
       },
     ],
+    tuning: [closeTimeouts],
   },
   {
     name: "second-vote-in-a-term",
@@ -50,6 +58,7 @@ export const coreMutants: readonly Mutant[] = [
         replace: "",
       },
     ],
+    tuning: [closeTimeouts],
   },
   {
     name: "vote-without-looking-at-the-log",
@@ -81,6 +90,7 @@ export const coreMutants: readonly Mutant[] = [
         replace: "if (!isAwaited) return;",
       },
     ],
+    tuning: [closeTimeouts],
   },
   {
     name: "own-vote-counted-before-durable",
@@ -93,7 +103,8 @@ export const coreMutants: readonly Mutant[] = [
       {
         file: "src/raft/election.ts",
         find: "  requestVotes(state, false);\n",
-        replace: "  requestVotes(state, false);\n  state.votes.set(state.id, true);\n  maybeWin(state);\n",
+        replace:
+          "  requestVotes(state, false);\n  state.votes.set(state.id, true);\n  maybeWin(state);\n",
       },
     ],
   },

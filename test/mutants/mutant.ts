@@ -34,8 +34,3 @@ export interface Mutant extends Edit {
 export function editsOf(mutant: Mutant): readonly Edit[] {
   return [mutant, ...(mutant.also ?? []), ...(mutant.tuning ?? [])];
 }
-
-/** Lines as they stand in a file, each with its line break. */
-export function lines(...texts: readonly string[]): string {
-  return texts.map((text) => `${text}\n`).join("");
-}
