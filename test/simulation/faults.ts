@@ -191,6 +191,10 @@ export class Faults {
       if (kind !== "mute") network.cut(host, leader.host);
     }
     this.#world.inject("leader-cut", leader.name, kind);
+    // A change of the members that only this leader has is the worst to take back.
+    if (plan.faults.has("membership") && this.#random.chance(0.4)) {
+      this.#churn(this.#random.pick(nodes));
+    }
     this.#later(plan.options.electionTimeoutMs * this.#random.between(0.5, 3), () => {
       this.#world.note("", "heal", "leader's links");
       network.heal();
