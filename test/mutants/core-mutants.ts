@@ -1,21 +1,8 @@
 /**
  * Planted bugs in the core: elections, replication, commitment, members, reads (src/raft).
  */
-import type { Edit, Mutant } from "./mutant.js";
-
-/** Appends of one entry: what a leader of a newer term has sent last is then its own alone. */
-const oneEntryAMessage: Edit = {
-  file: "src/raft/state.ts",
-  find: "appendBytesMax: 1024 * 1024,",
-  replace: "appendBytesMax: 1,",
-};
-
-/** Election timeouts that lie close together: candidates of one term are the rule. */
-const closeTimeouts: Edit = {
-  file: "src/raft/state.ts",
-  find: "electionTicks + Math.floor(this.random.next() * electionTicks);",
-  replace: "electionTicks + Math.floor(this.random.next() * 4);",
-};
+import type { Mutant } from "./mutant.js";
+import { closeTimeouts, keepNothing, oneEntryAMessage } from "./tunings.js";
 
 export const coreMutants: readonly Mutant[] = [
   {
@@ -218,6 +205,7 @@ export const coreMutants: readonly Mutant[] = [
     file: "src/raft/state.ts",
     find: "const keepsSuffix = this.log.termAt(index) === term;",
     replace: "const keepsSuffix = this.log.lastIndex >= index;",
+    tuning: keepNothing,
   },
   {
     name: "snapshot-drops-a-matching-suffix",
@@ -226,6 +214,7 @@ export const coreMutants: readonly Mutant[] = [
     file: "src/raft/state.ts",
     find: "const keepsSuffix = this.log.termAt(index) === term;",
     replace: "const keepsSuffix = false;",
+    tuning: keepNothing,
   },
   {
     name: "snapshot-below-what-is-committed",
@@ -234,6 +223,7 @@ export const coreMutants: readonly Mutant[] = [
     file: "src/raft/snapshot.ts",
     find: "  if (snapshot.index <= state.commitIndex) return;\n",
     replace: "",
+    tuning: keepNothing,
   },
   {
     name: "snapshot-offered-once",

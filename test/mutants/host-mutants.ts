@@ -3,6 +3,7 @@
  * state machine and the services (src/replica, src/machine, src/service).
  */
 import type { Mutant } from "./mutant.js";
+import { keepNothing } from "./tunings.js";
 
 export const hostMutants: readonly Mutant[] = [
   {
@@ -148,6 +149,7 @@ export const hostMutants: readonly Mutant[] = [
     find: "        await commitLog.install(checkpoint, incomingDirectory, fetched);\n        await checkpoints.save(checkpoint);\n",
     replace:
       "        await checkpoints.save(checkpoint);\n        await commitLog.install(checkpoint, incomingDirectory, fetched);\n",
+    tuning: keepNothing,
   },
   {
     name: "snapshot-not-synced",
@@ -156,6 +158,7 @@ export const hostMutants: readonly Mutant[] = [
     file: "src/replica/snapshot-receiving.ts",
     find: "        await syncFile(fetched.file);\n",
     replace: "",
+    tuning: keepNothing,
   },
   {
     name: "snapshot-term-before-the-hard-state",
@@ -164,6 +167,7 @@ export const hostMutants: readonly Mutant[] = [
     file: "src/replica/replica.ts",
     find: "    await this.#appendNow({ hardState, frames: [] });\n",
     replace: "    void hardState;\n",
+    tuning: keepNothing,
   },
   {
     name: "snapshot-taken-unchecked",
@@ -172,5 +176,6 @@ export const hostMutants: readonly Mutant[] = [
     file: "src/replica/snapshot-receiving.ts",
     find: "if (isWhole && isSame(ref, fetched)) {",
     replace: "if (isWhole) {",
+    tuning: keepNothing,
   },
 ];
