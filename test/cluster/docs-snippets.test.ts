@@ -168,7 +168,10 @@ class ReadmeCluster {
       this.#child.kill("SIGKILL");
       await this.#exit;
     }
-    rmSync(this.directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    await until("the nodes to let go of their directory", async () => {
+      rmSync(this.directory, { recursive: true, force: true });
+      return Promise.resolve(true);
+    });
   }
 }
 
