@@ -66,7 +66,9 @@ export class Faults {
   #next(): void {
     this.#later(this.#random.exponential(this.#world.plan.faultMeanMs), () => {
       if (this.#isOver()) return;
-      const kind = this.#random.pick([...this.#world.plan.faults]);
+      const { faults } = this.#world.plan;
+      const isUsurped = faults.has("usurpers") && this.#random.chance(0.4);
+      const kind = isUsurped ? "usurpers" : this.#random.pick([...faults]);
       const running = this.#world.nodes.filter((node) => node.isRunning);
       const leader = this.#world.leader();
       const isAimed = leader !== undefined && this.#random.chance(0.4);
@@ -135,8 +137,8 @@ export class Faults {
       this.#stop(node);
     },
     usurpers: () => {
-      if (this.#random.chance(0.5)) this.#ambush();
-      else this.#cutLeader();
+      if (this.#random.chance(0.4)) this.#ambush();
+      else this.#depose();
     },
     "slow-links": () => {
       this.#slowLinks();
@@ -178,6 +180,14 @@ export class Faults {
     });
   }
 
+  /** A paused leader wakes as one that does not know it: with its clients' appends, and all acks. */
+  #depose(): void {
+    const leader = this.#world.leader();
+    if (leader === undefined) return;
+    if (this.#random.chance(0.4)) this.#pause(leader);
+    else this.#cutLeader();
+  }
+
   /** The leader alone, or heard by one side only: what it appends is its own until that ends. */
   #cutLeader(): void {
     const { network, nodes, plan } = this.#world;
@@ -214,7 +224,7 @@ export class Faults {
         return;
       }
       this.#later(this.#random.exponential(plan.link.delayMsMax), () => {
-        if (this.#random.chance(0.5)) this.#cutLeader();
+        if (this.#random.chance(0.6)) this.#depose();
         else if (leader !== undefined) {
           this.#crashSoon(leader, this.#random.pick<CrashMode>(["kill", "keep-some"]));
         }

@@ -90,7 +90,7 @@ function stormPlan(plan: Plan, random: SeededRandom, nodeCount: number | undefin
       ...(random.chance(0.6) ? (["membership"] as const) : []),
       ...(random.chance(0.2) ? (["rot"] as const) : []),
     ]),
-    faultMeanMs: electionTimeoutMs * random.pick([0.7, 1.5, 3]),
+    faultMeanMs: electionTimeoutMs * random.pick([1.5, 3, 6]),
     link: {
       ...link,
       delayMsMin: 0.5,
