@@ -26,7 +26,7 @@ export type Remembered = ProducerRow["appends"][number];
 export type ProducerState = ProducerRow;
 
 /** Producers that are remembered: the one whose last append is oldest goes first. */
-export const producerCountMax = 16_384;
+export const producerCountMax = 8192;
 /** Appends that are remembered of one producer. */
 export const appendCountMax = 5;
 /** A producer that has appended nothing for so long is forgotten. */

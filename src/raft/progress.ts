@@ -117,9 +117,11 @@ export class Progress {
     this.#clearInflight();
   }
 
+  /** Left alone until it holds what was offered, or anything from which appends can go on. */
   becomeSnapshot(offeredIndex: number, tick: number): void {
     this.state = "snapshot";
     this.offeredIndex = offeredIndex;
+    this.nextIndex = Math.max(this.nextIndex, offeredIndex + 1);
     this.offeredTick = tick;
     this.#clearInflight();
   }

@@ -513,6 +513,11 @@ export class Replica {
   #fetching: Promise<void> | undefined;
 
   #fetchSnapshot(from: NodeId, index: number): void {
+    // A transfer writes where the one before it left its files: not while these are put in force.
+    if (this.#installing !== undefined) {
+      this.#dispatch({ type: "snapshotFailed" });
+      return;
+    }
     this.#fetching ??= this.#fetch(from, index).finally(() => {
       this.#fetching = undefined;
     });

@@ -11,6 +11,8 @@ export type { Producer } from "../machine/producers.js";
 const namePrefix = "p/";
 const keyPrefix = "k/";
 const prefixBytes = 2;
+/** Controls, halves of a surrogate pair, and what a decoder puts in the place of bad bytes. */
+const unwritable = /[\p{Cc}\p{Cs}\ufffd]/u;
 /** Longest id or key, in bytes of UTF-8. */
 export const producerNameBytesMax = producerIdBytesMax - prefixBytes;
 
@@ -49,6 +51,9 @@ function checkSequence(sequence: number): void {
 }
 
 function checkName(what: string, name: string): void {
+  if (unwritable.test(name)) {
+    throw new ProglogError("invalid-request", `${what} is a text without control characters.`);
+  }
   const bytes = Buffer.byteLength(name);
   if (bytes >= 1 && bytes <= producerNameBytesMax) return;
   const limit = String(producerNameBytesMax);

@@ -248,7 +248,7 @@ export class SimulatedNetwork {
         }
         this.#serve(target, work, caller, (outcome) => {
           answer(() => {
-            if ("error" in outcome) reject(outcome.error as Error);
+            if ("error" in outcome) reject(outcome.error);
             else resolve(outcome.value);
           });
         });

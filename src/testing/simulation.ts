@@ -94,7 +94,7 @@ export class Simulation {
           if (isOver() || !this.#runNext()) resolve();
           else this.#afterMicrotasks(turn);
         } catch (error) {
-          reject(error as Error);
+          reject(error);
         }
       };
       this.#afterMicrotasks(turn);

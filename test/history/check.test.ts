@@ -383,6 +383,7 @@ describe("random histories", () => {
       }),
       runs,
     );
-    expect(told).toBeGreaterThan(runs.numRuns / 10);
+    // Not every history has what a lie needs: half of what the rarest comes to on average.
+    expect(told).toBeGreaterThan(runs.numRuns / 20);
   });
 });

@@ -234,7 +234,7 @@ test("the longest ids and keys pass the relay unchanged", async () => {
   const producers = [
     namedProducer(name, Number.MAX_SAFE_INTEGER),
     keyedProducer(name),
-    namedProducer("\ufffd\ufeff", 0),
+    namedProducer("\u{1f980}\ufeff", 0),
     keyedProducer("p/x"),
   ];
   for (const producer of producers) {

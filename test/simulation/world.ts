@@ -10,7 +10,7 @@ import { SimulatedNode } from "../../src/testing/simulated-node.js";
 import type { EventOwner, SimulatedEvent } from "../../src/testing/simulation.js";
 import { Simulation } from "../../src/testing/simulation.js";
 import type { Plan } from "./plan.js";
-import { Trace } from "./trace.js";
+import type { Trace } from "./trace.js";
 
 /** A broken promise: what the run is for. */
 export class Violation extends Error {
