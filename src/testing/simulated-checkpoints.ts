@@ -16,10 +16,16 @@ export const checkpointFile = "checkpoint.json";
 
 export class SimulatedCheckpoints implements CheckpointStore {
   readonly #disk: Disk;
+  readonly #onSave: (checkpoint: Checkpoint, bytes: Buffer) => void;
   #saving: Promise<void> = Promise.resolve();
 
-  constructor(disk: Disk) {
+  /** @param onSave Told of each checkpoint before it is written, and of its bytes. */
+  constructor(
+    disk: Disk,
+    onSave: (checkpoint: Checkpoint, bytes: Buffer) => void = () => undefined,
+  ) {
     this.#disk = disk;
+    this.#onSave = onSave;
   }
 
   async load(): Promise<Checkpoint | undefined> {
@@ -40,6 +46,7 @@ export class SimulatedCheckpoints implements CheckpointStore {
 
   async save(checkpoint: Checkpoint): Promise<void> {
     const body = encodeCheckpoint(checkpoint);
+    this.#onSave(checkpoint, body);
     const bytes = Buffer.alloc(4 + body.length);
     bytes.writeUInt32LE(crc32(body), 0);
     body.copy(bytes, 4);

@@ -9,6 +9,7 @@ import type { NodeOptions } from "../agent/options.js";
 import type { Logger } from "../observability/logger.js";
 import { silentLogger } from "../observability/logger.js";
 import type { Member } from "../raft/index.js";
+import type { Checkpoint } from "../storage/checkpoint.js";
 import type { SeededRandom } from "./seeded-random.js";
 import { SimulatedCalls, simulatedSnapshots } from "./simulated-calls.js";
 import type { CallEndpoint } from "./simulated-calls.js";
@@ -28,6 +29,8 @@ export interface SimulatedNodeParts {
   readonly logger?: Logger;
   /** The node's clock against virtual time; asked at each start. */
   readonly clockRate?: () => number;
+  /** Told of each checkpoint, and its bytes, before it is written. */
+  readonly onCheckpoint?: (node: SimulatedNode, checkpoint: Checkpoint, bytes: Buffer) => void;
   /** The node has ended by itself: its disk, an invariant, or what it found at its start. */
   readonly onFailed: (node: SimulatedNode, error: Error) => void;
 }
@@ -87,12 +90,17 @@ export class SimulatedNode {
   }
 
   async #open(process: SimulatedProcess): Promise<void> {
-    const { network, random, logger = silentLogger } = this.#parts;
+    const { network, random, logger = silentLogger, onCheckpoint } = this.#parts;
     const { disk, host } = this;
     const options = this.#options;
     const directory = await NodeDirectory.open({
       disk,
-      openCheckpoints: async () => Promise.resolve(new SimulatedCheckpoints(disk)),
+      openCheckpoints: async () =>
+        Promise.resolve(
+          new SimulatedCheckpoints(disk, (checkpoint, bytes) => {
+            onCheckpoint?.(this, checkpoint, bytes);
+          }),
+        ),
       random,
       isFounding: options.bootstrap,
     });

@@ -6,6 +6,8 @@
  * quorum of the others has every record (the atlas), for a log that lost a majority of its disks
  * owes nobody anything.
  */
+import { StartError } from "../../src/agent/start-error.js";
+import { DiskError } from "../../src/storage/disk.js";
 import { raftFileHeaderBytes } from "../../src/storage/raft-file.js";
 import { SeededRandom } from "../../src/testing/seeded-random.js";
 import type { CrashMode, DiskCall, DiskVerdict } from "../../src/testing/simulated-disk.js";
@@ -496,13 +498,19 @@ export class Faults {
           `${node.name} finds damage where none was done: ${error.message}`,
         );
       }
-      if (error.name === "InvariantError" || error instanceof TypeError) {
+      if (!isDamage && !isOfTheDisk(error)) {
         this.#world.violate("assertion", `${node.name}: ${error.message}\n${error.stack ?? ""}`);
       }
       if (isDamage) this.#damaged.add(node);
       else this.#restartLater(node);
     }
   }
+}
+
+/** True for what a disk that fails, or is full, does to a node: nothing else may end one. */
+function isOfTheDisk(error: Error): boolean {
+  const found = error instanceof StartError ? error.cause : error;
+  return found instanceof DiskError && (found.fault === "io" || found.fault === "full");
 }
 
 function filesOf(node: SimulatedNode, directory: string): string[] {

@@ -1,6 +1,8 @@
 /**
  * The simulated cluster of a run: nodes with their disks on one network, in one virtual time.
  */
+import { crc32 } from "node:zlib";
+
 import type { NodeOptions } from "../../src/agent/options.js";
 import type { Logger } from "../../src/observability/logger.js";
 import { SeededRandom } from "../../src/testing/seeded-random.js";
@@ -73,6 +75,9 @@ export class World {
       options: this.optionsOf(name, name === "n1"),
       logger: this.#loggerOf(name),
       clockRate: () => this.rates.get(name) ?? 1,
+      onCheckpoint: (saving, { appliedIndex }, bytes) => {
+        this.#checkCheckpoint(saving, appliedIndex, crc32(bytes));
+      },
       onFailed: (failed, error) => {
         this.note(name, "ended", error.message);
         this.failures.push({ node: failed, error });
@@ -82,6 +87,17 @@ export class World {
     this.#diskOwners.set(owner, node);
     this.nodes.push(node);
   }
+
+  /** I4: with the same entries applied, all nodes keep the same bytes, producers and all. */
+  #checkCheckpoint(node: SimulatedNode, appliedIndex: number, checksum: number): void {
+    const known = this.#checkpoints.get(appliedIndex) ?? checksum;
+    this.#checkpoints.set(appliedIndex, known);
+    if (known === checksum) return;
+    const what = `its checkpoint at entry ${appliedIndex} is not what another node's was`;
+    this.violation ??= new Violation("I4", `${node.name}: ${what}`);
+  }
+
+  readonly #checkpoints = new Map<number, number>();
 
   newDisk(owner?: EventOwner): SimulatedDisk {
     this.#incarnation += 1;
@@ -124,7 +140,10 @@ export class World {
     const say =
       (level: string) =>
       (fields: object, event: string): void => {
-        this.note(name, level, `${event} ${JSON.stringify(fields)}`);
+        const text = `${event} ${JSON.stringify(fields)}`;
+        this.note(name, level, text);
+        // No fault takes a file away, or puts one where there was none.
+        if (/not-found|: exists/.test(text)) this.violation ??= new Violation("files", text);
       };
     const logger: Logger = {
       debug: () => undefined,
