@@ -27,4 +27,14 @@ export const keptSeeds: readonly KeptSeed[] = [
     steps: 8000,
     bug: "a snapshot whose sender's segment is damaged was asked of the same sender for ever",
   },
+  {
+    seed: 90_062,
+    steps: 20_000,
+    bug: "a snapshot was fetched into the files of one that was being put in force",
+  },
+  {
+    seed: 90_068,
+    steps: 20_000,
+    bug: "the same, at another place",
+  },
 ];
