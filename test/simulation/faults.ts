@@ -42,7 +42,23 @@ export class Faults {
   }
 
   start(): void {
-    if (this.#world.plan.faults.size > 0) this.#next();
+    const { plan } = this.#world;
+    if (plan.faults.has("usurpers")) this.#startOnceFormed(200);
+    else if (plan.faults.size > 0) this.#next();
+  }
+
+  /** A leader that is the only voter can't be deposed: a storm waits until all nodes vote. */
+  #startOnceFormed(looks: number): void {
+    const { nodes } = this.#world;
+    const status = this.#world.leader()?.life?.core.replica.status();
+    // Voters are of an odd number, as far as promotion goes.
+    const isFormed = (status?.configuration.voters.length ?? 0) >= nodes.length - 1;
+    if (isFormed || looks === 0 || this.#isOver()) this.#next();
+    else {
+      this.#later(50, () => {
+        this.#startOnceFormed(looks - 1);
+      });
+    }
   }
 
   /** After the last step of the faulty phase: nothing more happens, and all that was ends. */
@@ -182,6 +198,8 @@ export class Faults {
     });
   }
 
+  #cutCount = 0;
+
   /** A paused leader wakes as one that does not know it: with its clients' appends, and all acks. */
   #depose(): void {
     const leader = this.#world.leader();
@@ -195,19 +213,30 @@ export class Faults {
     const { network, nodes, plan } = this.#world;
     const leader = this.#world.leader();
     if (leader === undefined) return;
-    const kind = this.#random.pick(["alone", "mute", "mute", "deaf", "one-follower"]);
+    const kind = this.#random.pick([
+      "alone",
+      "mute",
+      "mute",
+      "one-follower",
+      "one-follower",
+      "deaf",
+    ]);
     const others = nodes.filter((node) => node !== leader);
     const spared = kind === "one-follower" ? this.#random.pick(others) : undefined;
     for (const { host } of others.filter((node) => node !== spared)) {
       if (kind !== "deaf") network.cut(leader.host, host);
       if (kind !== "mute") network.cut(host, leader.host);
     }
+    this.#cutCount += 1;
+    const cut = this.#cutCount;
     this.#world.inject("leader-cut", leader.name, kind);
     // A change of the members that only this leader has is the worst to take back.
     if (plan.faults.has("membership") && this.#random.chance(0.4)) {
       this.#churn(this.#random.pick(nodes));
     }
-    this.#later(plan.options.electionTimeoutMs * this.#random.between(0.5, 3), () => {
+    this.#later(plan.options.electionTimeoutMs * this.#random.between(1, 5), () => {
+      // A cut that came later is not to be healed by the end of an earlier one.
+      if (cut !== this.#cutCount) return;
       this.#world.note("", "heal", "leader's links");
       network.heal();
     });
@@ -217,7 +246,8 @@ export class Faults {
   #ambush(): void {
     const { plan } = this.#world;
     const before = this.#world.leader()?.life?.core.replica.term ?? 0;
-    let looks = 100;
+    this.#depose();
+    let looks = 300;
     const look = (): void => {
       const leader = this.#world.leader();
       looks -= 1;

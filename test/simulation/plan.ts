@@ -85,12 +85,13 @@ function stormPlan(plan: Plan, random: SeededRandom, nodeCount: number | undefin
     ...plan,
     nodeCount: nodeCount ?? random.pick([3, 3, 4, 5]),
     faults: new Set([
-      ...stormClasses.filter(() => random.chance(0.7)),
+      "usurpers",
+      ...stormClasses.filter(() => random.chance(0.5)),
       ...others.filter(() => random.chance(0.35)),
       ...(random.chance(0.6) ? (["membership"] as const) : []),
       ...(random.chance(0.2) ? (["rot"] as const) : []),
     ]),
-    faultMeanMs: electionTimeoutMs * random.pick([1.5, 3, 6]),
+    faultMeanMs: electionTimeoutMs * random.pick([1.5, 3]),
     link: {
       ...link,
       delayMsMin: 0.5,
@@ -108,9 +109,9 @@ function stormPlan(plan: Plan, random: SeededRandom, nodeCount: number | undefin
     },
     clients: {
       ...clients,
-      writers: random.integer(4, 8),
-      readers: random.integer(2, 4),
-      thinkMs: random.pick([5, 20]),
+      writers: random.integer(3, 5),
+      readers: random.integer(1, 2),
+      thinkMs: random.pick([20, 60]),
       valueBytesMax: random.pick([20, 300]),
       timeoutMs: electionTimeoutMs * random.pick([1.5, 5, 12]),
       quietRate: 0,
