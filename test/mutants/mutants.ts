@@ -7,7 +7,13 @@
  */
 import { coreMutants } from "./core-mutants.js";
 import { hostMutants } from "./host-mutants.js";
+import { foundMutants } from "./found-mutants.js";
 import type { Mutant } from "./mutant.js";
 import { storageMutants } from "./storage-mutants.js";
 
-export const mutants: readonly Mutant[] = [...coreMutants, ...hostMutants, ...storageMutants];
+export const mutants: readonly Mutant[] = [
+  ...coreMutants,
+  ...hostMutants,
+  ...storageMutants,
+  ...foundMutants,
+];

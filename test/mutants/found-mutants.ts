@@ -1,0 +1,43 @@
+/**
+ * The bugs that the simulator or a review once found here, planted again, and bugs in what is
+ * remembered of producers (src/machine/producers.ts).
+ */
+import type { Mutant } from "./mutant.js";
+import { keepNothing } from "./tunings.js";
+
+export const foundMutants: readonly Mutant[] = [
+  {
+    name: "install-waits-for-a-checkpoint-that-waits",
+    rule: "R-S6",
+    why: "a snapshot waits for a checkpoint, and that for what only the snapshot's end brings",
+    file: "src/replica/replica.ts",
+    find: "this.#durable.setAllDurable(true);",
+    replace: "",
+    tuning: keepNothing,
+  },
+  {
+    name: "two-transfers-in-one-place",
+    rule: "R-S4",
+    why: "a snapshot is fetched into the files of one that is being put in force",
+    file: "src/replica/replica.ts",
+    find: "if (this.#installing !== undefined) {\n      this.#dispatch",
+    replace: "if (false) {\n      this.#dispatch",
+    tuning: keepNothing,
+  },
+  {
+    name: "producers-left-out-of-the-checkpoint",
+    rule: "R-S1",
+    why: "a retry after a restart, or on a node built from a snapshot, is appended again",
+    file: "src/machine/state-machine.ts",
+    find: "producers: this.#producers.states(),",
+    replace: "producers: [],",
+  },
+  {
+    name: "duplicate-answered-with-the-end",
+    rule: "R-P1",
+    why: "a retry is told where it would have gone, not where the first went",
+    file: "src/replica/proposals.ts",
+    find: "const { offset, count, timestampMs } = why.original;",
+    replace: "const { count, timestampMs } = why.original;\n      const offset = 0;",
+  },
+];
