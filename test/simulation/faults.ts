@@ -230,6 +230,13 @@ export class Faults {
     this.#cutCount += 1;
     const cut = this.#cutCount;
     this.#world.inject("leader-cut", leader.name, kind);
+    // Its own writes may still be under way when others take their place.
+    if (plan.faults.has("stalls") && this.#random.chance(0.5)) {
+      const delayMs = plan.options.electionTimeoutMs * this.#random.between(1, 4);
+      this.#failCalls(leader, "stall", this.#random.integer(1, 3), ({ operation }) =>
+        operation === "sync" ? { delayMs } : "ok",
+      );
+    }
     // A change of the members that only this leader has is the worst to take back.
     if (plan.faults.has("membership") && this.#random.chance(0.4)) {
       this.#churn(this.#random.pick(nodes));

@@ -185,9 +185,10 @@ export class Invariants {
       }
     }
     if (replica?.isLeader !== true) return;
-    // The first of a term and those of older terms are where a commit goes wrong.
+    // Where a commit goes wrong: the first of a term, those of older terms, a change of the members.
     const isFirst = replica.termAt(from) !== replica.term;
-    if (isFirst || this.#random.chance(durableCheckRate)) this.#checkQuorum(node, to);
+    const isChange = replica.status().configurationIndex > from;
+    if (isFirst || isChange || this.#random.chance(durableCheckRate)) this.#checkQuorum(node, to);
   }
 
   /** What a leader calls committed is durable on a quorum of its voters, and can't be lost. */
