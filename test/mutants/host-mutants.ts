@@ -170,6 +170,14 @@ export const hostMutants: readonly Mutant[] = [
     tuning: keepNothing,
   },
   {
+    name: "snapshot-keeps-the-log-on-disk",
+    rule: "R-S2",
+    why: "what is on disk is not what is in memory: entries of another history come back",
+    file: "src/replica/replica.ts",
+    find: "const truncateFrom = snapshot.keepsSuffix ? undefined : 1;",
+    replace: "const truncateFrom = undefined;",
+  },
+  {
     name: "snapshot-taken-unchecked",
     rule: "R-S2",
     why: "damage on one node's disk spreads to another's",
