@@ -196,6 +196,7 @@ async function main(): Promise<number> {
   };
   process.once("exit", close);
   process.once("SIGINT", () => process.exit(130));
+  process.once("SIGTERM", () => process.exit(143));
   const kills = await huntAll(workshops);
   const survivors = kills.filter(({ trial }) => trial === undefined);
   const failures = await tryUnmutated(workshops, kills);
