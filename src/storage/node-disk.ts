@@ -151,7 +151,6 @@ function readInto(
   });
 }
 
-/** An open file. Invariant: the descriptor is open as long as any call is in flight. */
 /** Reads at one time, over all files: the pool's other threads are the log's. */
 const readsInFlightMax = 2;
 
@@ -184,6 +183,7 @@ function bytesOf(buffers: readonly Buffer[]): number {
   return buffers.reduce((bytes, buffer) => bytes + buffer.length, 0);
 }
 
+/** An open file. Invariant: the descriptor is open as long as any call is in flight. */
 class NodeDiskFile implements DiskFile {
   readonly path: string;
   readonly #descriptor: number;
