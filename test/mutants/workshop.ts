@@ -16,6 +16,7 @@ const copied = [
   "src",
   "test/simulation",
   "test/history",
+  "test/raft",
   "test/mutants/try-seeds.ts",
   "tsconfig.json",
   "package.json",
@@ -24,7 +25,11 @@ const copied = [
 /** A seed that slow hangs, or as good as: it says nothing. */
 const seedSecondsMax = 60;
 
+/** Where a seed is run: on whole nodes (test/simulation), or on cores alone (test/raft/simulation). */
+export type Arena = "nodes" | "cores";
+
 export interface Trial {
+  readonly arena: Arena;
   readonly seed: number;
   readonly steps: number;
 }
@@ -80,20 +85,20 @@ export class Workshop {
       let timer: NodeJS.Timeout | undefined = undefined;
       const finish = (result: TrialResult | undefined): void => {
         clearTimeout(timer);
-        child.removeAllListeners();
+        child.off("message", finish);
+        child.off("exit", onExit);
         resolve(result);
+      };
+      const onExit = (code: number | null): void => {
+        this.#child = undefined;
+        finish({ steps: 0, invariant: "crash", message: `the process ended with ${code ?? "-"}` });
       };
       timer = setTimeout(() => {
         this.#end();
         finish(undefined);
       }, seedSecondsMax * 1000);
-      child.once("message", (result: TrialResult) => {
-        finish(result);
-      });
-      child.once("exit", (code) => {
-        this.#child = undefined;
-        finish({ steps: 0, invariant: "crash", message: `the process ended with ${code ?? "-"}` });
-      });
+      child.on("message", finish);
+      child.on("exit", onExit);
       child.send(trial);
     });
   }
