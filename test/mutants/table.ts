@@ -22,7 +22,10 @@ const end = "<!-- /mutants -->";
 
 export function tableOf(kills: readonly Kill[]): string {
   const rows = kills.map(({ mutant, trial, stepCount, invariant }) => {
-    const cells = trial === undefined ? ["–", "–", "–", "survives"] : [trial.arena, trial.seed, stepCount, invariant];
+    const cells =
+      trial === undefined
+        ? ["–", "–", "–", "survives"]
+        : [trial.arena, trial.seed, stepCount, invariant];
     return `| ${[mutant.name, mutant.rule, ...cells, mutant.why].join(" | ")} |`;
   });
   const head = ["| Mutant | Rule | On | Seed | Step | Seen by | What it would do |"];
