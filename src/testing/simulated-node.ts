@@ -167,6 +167,15 @@ export class SimulatedNode {
     this.#process?.resume();
   }
 
+  /** Puts each one's disk into the other's place, while both are down. */
+  exchangeDisks(other: SimulatedNode): void {
+    this.crash("kill");
+    other.crash("kill");
+    const { disk } = this;
+    this.disk = other.disk;
+    other.disk = disk;
+  }
+
   /** Another disk in place of the old one, which is gone: with an empty one it is a new node. */
   renew(disk: SimulatedDisk, options: NodeOptions): void {
     this.crash("kill");

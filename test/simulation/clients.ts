@@ -108,8 +108,8 @@ export class SimulatedClient {
 
   /** One append, sent again as often as it is worth. @returns True if it was acknowledged. */
   async append(): Promise<boolean> {
-    const { idempotentRate } = this.#world.plan.clients;
-    const isConditional = this.#random.chance(0.15);
+    const { idempotentRate, conditionalRate } = this.#world.plan.clients;
+    const isConditional = this.#random.chance(conditionalRate);
     const write: Write = {
       values: this.#newValues(),
       expectedOffset: isConditional ? this.#guessEnd() : undefined,
