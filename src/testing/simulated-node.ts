@@ -171,9 +171,11 @@ export class SimulatedNode {
   exchangeDisks(other: SimulatedNode): void {
     this.crash("kill");
     other.crash("kill");
-    const { disk } = this;
+    const { disk, id } = this;
     this.disk = other.disk;
+    this.id = other.id;
     other.disk = disk;
+    other.id = id;
   }
 
   /** Another disk in place of the old one, which is gone: with an empty one it is a new node. */

@@ -412,8 +412,11 @@ export class Faults {
       return;
     }
     const leader = this.#world.leader()?.life;
-    if (leader?.core.replica.status().isReady !== true) return;
-    const { voters, learners } = leader.core.replica.status().configuration;
+    const status = leader?.core.replica.status();
+    // A change that is not committed may be taken back, and then the node is a member after all.
+    const isSettled = status?.isReady === true && status.configurationIndex <= status.commitIndex;
+    if (leader === undefined || !isSettled) return;
+    const { voters, learners } = status.configuration;
     const members = [...voters, ...learners];
     // A member whose disk is gone, or is damaged, will not come back.
     const isLost = (id: string): boolean =>
