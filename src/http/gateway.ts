@@ -285,9 +285,12 @@ function routesOf({ data, cluster, health }: Rooms): RouteTable {
     GET: (exchange: Exchange) => data.read(exchange),
     POST: (exchange: Exchange) => data.append(exchange),
   };
+  const outcomeHandlers = { GET: (exchange: Exchange) => data.outcome(exchange) };
   return new RouteTable({
     "/Data": dataHandlers,
     "/data": dataHandlers,
+    "/Data/outcome": outcomeHandlers,
+    "/data/outcome": outcomeHandlers,
     "/cluster": { GET: (exchange) => cluster.status(exchange) },
     "/cluster/members": { POST: (exchange) => cluster.addMember(exchange) },
     "/cluster/members/*": { DELETE: (exchange, id) => cluster.removeMember(exchange, id) },

@@ -65,6 +65,13 @@ const consistency = query("consistency", "Whether a miss is confirmed with the l
   default: "linearizable",
 });
 
+const idempotencyKey = {
+  name: "Idempotency-Key",
+  in: "header",
+  description: "Stands for one append: repeated with it, nothing is added",
+  schema: producerId,
+};
+
 const append = {
   operationId: "append",
   summary: "Append one record, or several as one",
@@ -87,12 +94,7 @@ const append = {
       description: "Of a body that is not JSON: headers, each as `header.NAME=value`",
       schema: { type: "object", additionalProperties: text },
     },
-    {
-      name: "Idempotency-Key",
-      in: "header",
-      description: "Stands for this append: repeated with it, nothing is added",
-      schema: producerId,
-    },
+    idempotencyKey,
   ],
   requestBody: {
     required: true,
@@ -225,6 +227,32 @@ const status = {
     ...problems("invalid-request", "internal", "unavailable"),
   },
 };
+
+const outcome = {
+  operationId: "appendOutcome",
+  summary: "What became of an append whose answer was lost; decides it if nothing else has",
+  parameters: [
+    query("producerId", "Who appended; needs sequence", producerId),
+    query("sequence", "Number of the append", integer),
+    idempotencyKey,
+  ],
+  responses: {
+    "200": answer("Applied, never, or too long ago to be known", json(schema("AppendOutcome"))),
+    ...problems(
+      "invalid-request",
+      "overloaded",
+      "internal",
+      "no-leader",
+      "no-quorum",
+      "cannot-confirm",
+      "unavailable",
+      "disk-full",
+    ),
+  },
+};
+
+/** The same operation at its second path. */
+const lowerCaseOutcome = { ...outcome, operationId: `${outcome.operationId}LowerCase` };
 
 const changeProblems = problems(
   "not-leader",
@@ -370,6 +398,17 @@ const schemas = {
       duplicate: { const: true, description: "The first append's offset and time are given" },
     },
   },
+  AppendOutcome: {
+    type: "object",
+    required: ["outcome"],
+    properties: {
+      outcome: {
+        enum: ["applied", "never", "unknown"],
+        description: "`never`: nor will a copy that is still on its way be. Final, all three",
+      },
+      ...receiptProperties,
+    },
+  },
   Record: {
     type: "object",
     required: ["offset", "message", "timestamp"],
@@ -483,6 +522,8 @@ export const openApi = {
   paths: {
     "/Data": data,
     "/data": lowerCaseData,
+    "/Data/outcome": readable(outcome),
+    "/data/outcome": readable(lowerCaseOutcome),
     "/cluster": readable(status),
     "/cluster/members": { post: addMember },
     "/cluster/members/{id}": { delete: removeMember },
