@@ -85,10 +85,15 @@ export class Faults {
       return [voters.map(({ id }) => id)];
     });
     const configurations = [...held, ...inMemory].filter((voters) => voters.length > 0);
+    if (configurations.length === 0) return [...nodes];
     const whole = new Set(nodes.filter((node) => !this.#damaged.has(node)));
     for (const node of this.#random.shuffled([...whole])) {
+      // One that does not vote yet may be made a voter just now, and then had to be heard.
+      if (!configurations.every((voters) => voters.includes(node.id))) continue;
       whole.delete(node);
-      const ids = new Set([...whole].map(({ id }) => id));
+      // A damaged disk may keep its node from starting: it is not counted on.
+      const counted = [...whole].filter((other) => other !== this.#world.damaged);
+      const ids = new Set(counted.map(({ id }) => id));
       const isQuorum = configurations.every(
         (voters) => 2 * voters.filter((id) => ids.has(id)).length > voters.length,
       );
