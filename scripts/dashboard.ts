@@ -15,9 +15,9 @@ const root = resolve(import.meta.dirname, "..");
 const sources = join(root, "src/http/dashboard");
 const target = join(root, "src/http/dashboard-assets.ts");
 
-const lineLimit = 80;
-/** Characters, or escapes of two, in one line of the module. */
-const pieceMax = 90;
+const lineLimit = 76;
+/** So that the first line, which begins with a name, is within a hundred columns too. */
+const lineLengthMax = 76;
 
 const head = `/**
  * The dashboard's files as a browser is sent them, by name. Generated from src/http/dashboard by
@@ -40,14 +40,20 @@ function withoutIndentation(text: string): string {
   return text.replace(/^[ \t]+/gm, "");
 }
 
-/** The text as the inside of a template literal; a backslash at a line's end goes on below. */
+/** The text as a template literal; a backslash at a line's end goes on below. */
 function literal(text: string): string {
   const escaped = text.trim().replace(/[\\`]|\$(?=\{)/g, "\\$&");
-  const lines = escaped.split("\n").map((line) => {
-    const pieces = line.match(new RegExp(`(?:\\\\.|[^\\\\]){1,${String(pieceMax)}}`, "gu"));
-    return (pieces ?? []).join("\\\n");
-  });
-  return `\`${lines.join("\n")}\n\``;
+  let written = "";
+  let length = 0;
+  for (const [unit] of escaped.matchAll(/\\?[\s\S]/gu)) {
+    if (length >= lineLengthMax && unit !== "\n") {
+      written += "\\\n";
+      length = 0;
+    }
+    written += unit;
+    length = unit === "\n" ? 0 : length + unit.length;
+  }
+  return `\`${written}\n\``;
 }
 
 /** The module as the files in src/http/dashboard make it. */
