@@ -4,93 +4,96 @@
  */
 
 export const dashboardAssets: Readonly<Record<string, string>> = {
-  "cluster.js": `import{ago as $,announce as x,byId as c,count as m,make as d,setText as s}fr\
+  "cluster.js": `import{ago as $,announce as x,byId as f,count as p,make as l,setText as a}fr\
 om"./elements.js";
-const k=1e3;export function verdictOf(t){const{leader:e,members:o,node:i,quo\
-rum:n,
-readOnly:h}=t,l=o.filter(({alive:f})=>!f);if(e===null)return{kind:"bad",titl\
-e:n?
-"No leader":"No leader, no quorum",text:"Writes are refused until one is ele\
+const k=1e3,A={numeric:!0};export function verdictOf(t){const{leader:e,membe\
+rs:s,
+node:r,quorum:n,readOnly:h}=t,d=s.filter(({alive:c})=>!c);if(e===null)return\
+{
+kind:"bad",title:n?"No leader":"No leader, no quorum",text:"Writes are refus\
 \\
-cted; reads of what is here go on."};if(!n)return{kind:"bad",title:"No quoru\
+ed until one is elected; reads of what is here go on."};if(!n)return{kind:"b\
 \\
-m",text:"Fewer than half of the voters are in reach: writes are refused, rea\
+ad",title:"No quorum",text:"Fewer than half of the voters are in reach: writ\
 \\
-ds go on."};if(h)return{kind:"bad",title:"Read-only",text:\`\${e.name} leads\
- a\\
-nd refuses writes: its disk is full, or nearly.\`};if(t.source==="local"&&e.\
-id!==
-i.id)return{kind:"warn",title:"The leader does not answer",text:\`\${i.name}\
- g\\
-ets no answer from \${e.name}. What is below, it knows alone.\`};const a=\`\$\
-{e.
-name} leads\`;if(l.length>0){const f=l.map(({name:p})=>p).join(", "),w=\`\${\
-a};\\
- not in reach: \${f}. The others make a quorum.\`;return{kind:"warn",title:\`\
-\${l.
-length} of \${o.length} not in reach\`,text:w}}const r=o.length===1?"it is t\
+es are refused, reads go on."};if(h)return{kind:"bad",title:"Read-only",text\
+:\`\${e.
+name} leads and refuses writes: its disk is full, or nearly.\`};if(t.source=\
+==
+"local"&&e.id!==r.id)return{kind:"warn",title:"The leader does not answer",t\
+ext:\`\${r.
+name} gets no answer from \${e.name}. What is below, it knows alone.\`};cons\
+t u=\`\${e.
+name} leads\`;if(d.length>0){const c=d.map(({name:i})=>i).join(", "),o=\`\${\
+u};\\
+ not in reach: \${c}. The others make a quorum.\`;return{kind:"warn",title:\`\
+\${d.
+length} of \${s.length} not in reach\`,text:o}}const m=s.length===1?"it is t\
 he\\
- only member":\`all \${o.length} are in reach\`;return{kind:"good",title:"He\
+ only member":\`all \${s.length} are in reach\`;return{kind:"good",title:"He\
 alt\\
-hy",text:\`\${a}, \${r}.\`}}export class ClusterView{#e=new Map;#t="";show(e\
+hy",text:\`\${u}, \${m}.\`}}export class ClusterView{#e=new Map;#t="";show(e\
 ){const{
-leader:o,node:i}=e,n=verdictOf(e);document.title=\`\${i.name}: \${n.title} \\\
+leader:s,node:r}=e,n=verdictOf(e);document.title=\`\${r.name}: \${n.title} \\\
 xB7 pr\\
-oglog\`,s(c("node-name"),i.name),s(c("state-title"),n.title),s(c("state-text\
+oglog\`,a(f("node-name"),r.name),a(f("state-title"),n.title),a(f("state-text\
 "),
-n.text),c("state-mark").className=\`mark \${n.kind}\`,s(c("fact-leader"),o?.\
+n.text),f("state-mark").className=\`mark \${n.kind}\`,a(f("fact-leader"),s?.\
 name??
-"none"),s(c("fact-term"),m(e.term)),s(c("fact-end"),m(e.endOffset)),s(c("fac\
+"none"),a(f("fact-term"),p(e.term)),a(f("fact-end"),p(e.endOffset)),a(f("fac\
 \\
-t-commit"),m(e.commitIndex));const h=e.readOnly||o===null;s(c("fact-writes")\
+t-commit"),p(e.commitIndex));const h=e.readOnly||s===null;a(f("fact-writes")\
 ,
-h?"refused":"accepted"),s(c("fact-cluster"),e.clusterId??"none yet"),this.#n\
+h?"refused":"accepted"),a(f("fact-cluster"),e.clusterId??"none yet"),this.#n\
 (
-e);const l=\`\${n.title}. \${n.text}\`;l!==this.#t&&x(l),this.#t=l}#n({membe\
+e);const d=\`\${n.title}. \${n.text}\`;d!==this.#t&&x(d),this.#t=d}#n({membe\
 rs:e,
-node:o,source:i}){const n=new Set(e.map(({id:a})=>a));for(const[a,r]of this.\
+node:s,source:r}){const n=new Set(e.map(({id:o})=>o));for(const[o,i]of this.\
 #e)
-n.has(a)||(r.remove(),this.#e.delete(a));for(const a of e){let r=this.#e.get\
-(
-a.id);r===void 0&&(r=A(),this.#e.set(a.id,r),c("members").append(r)),y(r,a,{
-isSelf:a.id===o.id})}const h=i==="leader"?"As the leader knows it":\`As \${o\
-.name}\\
- alone knows it: there is no contact with a leader\`,l=e.some(({id:a,role:r}\
-)=>a===
-o.id&&r==="leader");s(c("members-caption"),l?"As this node, the leader, know\
+n.has(o)||(i.remove(),this.#e.delete(o));let h=!1;const d=[...e].sort((o,i)=\
+>o.
+name.localeCompare(i.name,"en",A));for(const o of d){let i=this.#e.get(o.id)\
+;
+i===void 0&&(i=y(),this.#e.set(o.id,i),h=!0),N(i,o,{isSelf:o.id===s.id})}con\
+st u=d.
+flatMap(({id:o})=>this.#e.get(o)??[]);h&&f("members").replaceChildren(...u);
+const m=r==="leader"?"As the leader knows it":\`As \${s.name} alone knows it\
+: \\
+there is no contact with a leader\`,c=e.some(({id:o,role:i})=>o===s.id&&i===\
+"\\
+leader");a(f("members-caption"),c?"As this node, the leader, knows it":m)}}f\
+unction y(){
+const t=l("th",{scope:"row"});t.append(l("span",{class:"name"}),l("span",{cl\
+ass:"\\
+sub mono"}));const e=l("td",{},l("span",{class:"chip"}),l("span",{class:"sub\
+"})),
+s=l("td",{},l("span",{class:"health"}),l("span",{class:"sub"})),r=l("td",{cl\
+ass:"\\
+number"}),n=l("td",{class:"number spare"});return l("tr",{},t,e,s,r,n,l("td"\
+,
+{class:"mono spare"}))}function N(t,e,{isSelf:s}){const[r,n,h,d,u,m]=[...t.c\
+hildren],
+c=i=>w(i,1);b(w(r,0),e,s),a(c(r),s?\`\${e.httpAddr} \\xB7 this node\`:e.http\
+Addr),
+a(w(n,0),e.role),w(n,0).className=\`chip \${e.role}\`,a(c(n),e.voter?"voter"\
+:"n\\
+o vote"),a(w(h,0),e.alive?"in reach":"not in reach"),w(h,0).className=\`heal\
+t\\
+h \${e.alive?"good":"bad"}\`;const{lastContactMs:o}=e;a(c(h),o===null?"":o==\
+=0?
+"now":$(o)),g(d,e.lag),d?.classList.toggle("behind",(e.lag??0)>=k),g(u,e.mat\
+chIndex),
+m!==void 0&&a(m,e.rpcAddr)}function g(t,e){t!==void 0&&(a(t,e===null?"unknow\
 \\
-s it":h)}}function A(){const t=d("th",{scope:"row"});t.append(d("span",{clas\
-s:"\\
-name"}),d("span",{class:"sub mono"}));const e=d("td",{},d("span",{class:"chi\
-\\
-p"}),d("span",{class:"sub"})),o=d("td",{},d("span",{class:"health"}),d("span\
-",
-{class:"sub"})),i=d("td",{class:"number"}),n=d("td",{class:"number spare"});
-return d("tr",{},t,e,o,i,n,d("td",{class:"mono spare"}))}function y(t,e,{isS\
-elf:o}){
-const[i,n,h,l,a,r]=[...t.children],f=p=>u(p,1);b(u(i,0),e,o),s(f(i),o?\`\${e\
-.httpAddr}\\
- \\xB7 this node\`:e.httpAddr),s(u(n,0),e.role),u(n,0).className=\`chip \${e\
-.role}\`,
-s(f(n),e.voter?"voter":"no vote"),s(u(h,0),e.alive?"in reach":"not in reach"\
-),
-u(h,0).className=\`health \${e.alive?"good":"bad"}\`;const{lastContactMs:w}=\
-e;s(
-f(h),w===null?"":w===0?"now":$(w)),g(l,e.lag),l?.classList.toggle("behind",(\
-e.
-lag??0)>=k),g(a,e.matchIndex),r!==void 0&&s(r,e.rpcAddr)}function g(t,e){t!=\
-=
-void 0&&(s(t,e===null?"unknown":m(e)),t.classList.toggle("none",e===null))}f\
-unction u(t,e){
-return t?.children[e]}function b(t,{name:e,httpAddr:o},i){const n=i?void 0:d\
-ashboardOf(
-o),h=t.firstElementChild;t.textContent===e&&(h?.getAttribute("href")??void 0\
-)===
-n||(n===void 0?t.textContent=e:t.replaceChildren(d("a",{href:n},e)))}export \
-function dashboardOf(t){
-return/^(?:[A-Za-z0-9._-]{1,253}|\\[[0-9A-Fa-f:.]{2,45}\\]):\\d{1,5}$/.test(\
-t)?
-\`http://\${t}/\`:void 0}
+n":p(e)),t.classList.toggle("none",e===null))}function w(t,e){return t?.chil\
+dren[e]}
+function b(t,{name:e,httpAddr:s},r){const n=r?void 0:dashboardOf(s),h=t.firs\
+tElementChild;
+t.textContent===e&&(h?.getAttribute("href")??void 0)===n||(n===void 0?t.text\
+Content=
+e:t.replaceChildren(l("a",{href:n},e)))}export function dashboardOf(t){retur\
+n/^(?:[A-Za-z0-9._-]{1,253}|\\[[0-9A-Fa-f:.]{2,45}\\]):\\d{1,5}$/.
+test(t)?\`http://\${t}/\`:void 0}
 `,
   "dashboard.css": `:root{--ground: #f4f5f8;--card: #ffffff;--sunk: #f0f2f5;--line: #d8dce3;--ed\
 ge:
@@ -127,47 +130,47 @@ ground:var(--card)}
 );
 font-size:.8125rem}.none{color:var(--soft);font-style:italic}.sub{display:bl\
 ock}
-.good{color:var(--good)}.bad{color:var(--bad)}.chip{display:inline-block;pad\
-ding:0
-.5em;border:1px solid var(--line);border-radius:1em;background:var(--sunk);c\
-olor:var(--soft);
-font-size:.8125rem;overflow-wrap:anywhere}.chip.leader{border-color:var(--ac\
-cent);
-background:var(--accent);color:var(--on-accent)}.top{display:flex;align-item\
-s:center;
-gap:.75rem;padding:1rem 0}.top h1{flex:1;min-width:0;padding-left:.75rem;bor\
-der-left:1px
-solid var(--line);font-size:1rem;overflow-wrap:anywhere}.brand{display:flex;
-align-items:center;gap:.5rem;font-weight:700;letter-spacing:-.01em}#freshnes\
-s:before,
-#records-title:before,.health:before{content:"";display:inline-block;width:.\
-5rem;
-height:.5rem;margin-right:.4em;border-radius:50%;background:currentcolor}#fr\
-eshness{
-border-color:transparent;background:var(--good-ground);color:var(--good);whi\
-te-space:nowrap}
-.stale #freshness{background:var(--bad-ground);color:var(--bad)}footer{paddi\
-ng-top:1.25rem;
-font:.8125rem var(--mono)}footer a{display:inline-block;margin-right:1rem;pa\
-dding:.25rem
-0}main{display:grid;gap:1rem}main>*,.columns>*,.stack>*,.plots>*{min-width:0\
-}
-.card{padding:1rem 1.25rem;border:1px solid var(--line);border-radius:.625re\
-m;
-background:var(--card)}.stale .state,.stale .plots .card,.stale .state~.card\
+.good{color:var(--good)}.bad{color:var(--bad)}.chip{display:inline-block;max\
+-width:100%;
+padding:0 .5em;border:1px solid var(--line);border-radius:1em;background:var\
+(--sunk);
+color:var(--soft);font-size:.8125rem;overflow-wrap:anywhere}.members .chip{w\
+hite-space:nowrap}
+.chip.leader{border-color:var(--accent);background:var(--accent);color:var(-\
+-on-accent)}
+.top{display:flex;align-items:center;gap:.75rem;padding:1rem 0}.top h1{flex:\
+1;
+min-width:0;padding-left:.75rem;border-left:1px solid var(--line);font-size:\
+1rem;
+overflow-wrap:anywhere}.brand{display:flex;align-items:center;gap:.5rem;font\
+-weight:700;
+letter-spacing:-.01em}#freshness:before,#records-title:before,.health:before\
 {
-border:1px dashed var(--edge);filter:grayscale(1)}.banner{display:flex;flex-\
-wrap:wrap;
-align-items:center;justify-content:space-between;gap:.5rem 1rem;padding:.75r\
-em
-1.25rem;border:1px solid currentcolor;border-radius:.625rem;background:var(-\
--bad-ground)}
-.head{display:flex;align-items:center;justify-content:space-between;gap:1rem\
-}
-.verdict{display:flex;gap:.75rem}.verdict h2{font-size:1.25rem;line-height:1\
-.3}
-.verdict p{color:var(--soft)}.mark{flex:none;width:1.75rem;height:1.75rem;bo\
-rder-radius:50%;
+content:"";display:inline-block;width:.5rem;height:.5rem;margin-right:.4em;b\
+order-radius:50%;
+background:currentcolor}#freshness{border-color:transparent;background:var(-\
+-good-ground);
+color:var(--good);white-space:nowrap}.stale #freshness{background:var(--bad-\
+ground);
+color:var(--bad)}footer{padding-top:1.25rem;font:.8125rem var(--mono)}footer
+a{display:inline-block;margin-right:1rem;padding:.25rem 0}main{display:grid;
+gap:1rem}main>*,.columns>*,.stack>*,.plots>*{min-width:0}.card{padding:1rem \
+1.25rem;
+border:1px solid var(--line);border-radius:.625rem;background:var(--card)}.s\
+tale
+.state,.stale .plots .card,.stale #records-card,.stale .state~.card{border:1\
+px
+dashed var(--edge);filter:grayscale(1)}.banner{display:flex;flex-wrap:wrap;a\
+lign-items:center;
+justify-content:space-between;gap:.5rem 1rem;padding:.75rem 1.25rem;border:1\
+px
+solid currentcolor;border-radius:.625rem;background:var(--bad-ground)}.head{
+display:flex;align-items:center;justify-content:space-between;gap:1rem}.verd\
+ict{
+display:flex;gap:.75rem}.verdict h2{font-size:1.25rem;line-height:1.3}.verdi\
+ct
+p{color:var(--soft)}.mark{flex:none;width:1.75rem;height:1.75rem;border-radi\
+us:50%;
 background:var(--sunk);color:var(--soft);font-weight:700;line-height:1.75rem\
 ;
 text-align:center}.mark:before{content:"\\2026"}.mark.good{background:var(--\
@@ -223,90 +226,94 @@ fill:none;stroke:var(--accent);stroke-width:1.75;stroke-linecap:round;stroke\
 ;
 opacity:.13}.cross{stroke:var(--edge);stroke-dasharray:2 2}.dot{fill:var(--a\
 ccent);
-stroke:var(--card);stroke-width:1.5}.dot.p99{fill:var(--second)}.tip{positio\
-n:absolute;
-top:0;right:0;padding:0 .5rem;border:1px solid var(--line);border-radius:.25\
-rem;
-background:var(--card);font-size:.8125rem;font-variant-numeric:tabular-nums;
-white-space:pre;pointer-events:none}.tip.left{right:auto;left:2.5rem}.column\
-s{
-display:grid;grid-template-columns:minmax(0,3fr) minmax(0,2fr);gap:1rem}.sta\
-ck{
-display:grid;gap:1rem;align-content:start}#records-card{display:flex;flex-di\
-rection:column}
-#records-title:before{background:var(--edge)}.live #records-title:before{bac\
-kground:var(--good)}
-.scroller{flex:1 1 26rem;height:26rem;margin:.5rem -1.25rem -1rem;padding:0 \
-1.25rem;
-overflow:auto;border-top:1px solid var(--line)}.scroller:focus-visible{outli\
-ne-offset:-2px}
-.records{table-layout:fixed}.records tr:first-child>*{border-top:0}.records \
-th{
-width:12.5rem;font-variant-numeric:tabular-nums}.records time{float:right;co\
-lor:var(--soft);
-font-size:.8125rem}.records td{overflow-wrap:anywhere}.message{display:-webk\
-it-box;
-overflow:hidden;font:.8125rem/1.6 var(--mono);unicode-bidi:isolate;white-spa\
-ce:pre-wrap;
--webkit-box-orient:vertical;-webkit-line-clamp:4}.gap td{color:var(--soft);f\
-ont-size:.8125rem;
-text-align:center}form{display:grid;gap:.75rem;margin-top:.5rem}.row{display\
-:flex;
-flex-wrap:wrap;align-items:end;gap:.75rem}.grow{flex:1;min-width:7rem}.field\
-,
-legend{font-size:.8125rem;color:var(--soft)}.field input,textarea{display:bl\
-ock;
-width:100%;min-height:2.25rem;padding:.375rem .625rem;border:1px solid var(-\
--edge);
-border-radius:.375rem;background:var(--sunk);color:var(--text);font:.875rem/\
-1.5
-var(--mono)}textarea{resize:vertical}[aria-invalid]{border-color:var(--bad)!\
-important}
-fieldset{min-width:0;padding:0;border:0}fieldset label{display:inline-flex;a\
-lign-items:center;
-gap:.25rem;min-height:2.25rem;margin-right:.75rem}input[type=radio]{margin:0\
-;
-accent-color:var(--accent)}button{min-height:2.25rem;padding:0 .875rem;borde\
-r:1px
-solid var(--edge);border-radius:.375rem;background:var(--card);color:var(--t\
-ext);
-font:inherit;font-size:.875rem;cursor:pointer}button:hover{background:var(--\
-sunk)}
-button.primary{border-color:var(--accent);background:var(--accent);color:var\
-(--on-accent);
-font-weight:600}button.primary:hover{filter:brightness(1.08)}button:disabled\
-{
-cursor:progress}button.link{min-height:0;padding:0;border:0;background:none;
-color:var(--accent);font-size:inherit;text-decoration:underline;text-decorat\
-ion-thickness:1px;
-text-underline-offset:.2em}.head button{min-height:2rem}.fault,.result{font-\
-size:.875rem;
-overflow-wrap:anywhere}.fault{color:var(--bad)}.result>*{margin-top:.75rem}.\
-fields{
-display:grid;grid-template-columns:repeat(auto-fill,minmax(8rem,1fr));gap:.5\
-rem
-1rem}pre{max-height:20rem;margin-bottom:0;padding:.625rem;overflow:auto;bord\
-er-radius:.375rem;
+stroke:var(--card);stroke-width:1.5}.dot.p99{fill:var(--second)}.plot+.note{
+margin-top:.375rem}.row.send{align-items:center}kbd{padding:0 .3em;border:1p\
+x
+solid var(--line);border-radius:.25rem;font:inherit}.tip{position:absolute;t\
+op:0;
+right:0;padding:0 .5rem;border:1px solid var(--line);border-radius:.25rem;ba\
+ckground:var(--card);
+font-size:.8125rem;font-variant-numeric:tabular-nums;white-space:pre;pointer\
+-events:none}
+.tip.left{right:auto;left:2.5rem}.columns{display:grid;grid-template-columns\
+:minmax(0,3fr)
+minmax(0,2fr);gap:1rem}.stack{display:grid;gap:1rem;align-content:start}#rec\
+ords-card{
+display:flex;flex-direction:column}#records-title:before{background:var(--ed\
+ge)}
+.live #records-title:before{background:var(--good)}.scroller{flex:1 1 26rem;
+height:26rem;margin:.5rem -1.25rem -1rem;padding:0 1.25rem;overflow:auto;bor\
+der-top:1px
+solid var(--line)}.scroller:focus-visible{outline-offset:-2px}.records{table\
+-layout:fixed}
+.records tr:first-child>*{border-top:0}.records th{width:11.5rem;font-varian\
+t-numeric:tabular-nums}
+.records time{float:right;color:var(--soft);font-size:.8125rem}.records td{o\
+verflow-wrap:anywhere}
+.message{display:-webkit-box;overflow:hidden;font:.8125rem/1.6 var(--mono);u\
+nicode-bidi:isolate;
+white-space:pre-wrap;-webkit-box-orient:vertical;-webkit-line-clamp:4}.gap t\
+d{
+color:var(--soft);font-size:.8125rem;text-align:center}form{display:grid;gap\
+:.75rem;
+margin-top:.5rem}.row{display:flex;flex-wrap:wrap;align-items:end;gap:.75rem\
+}
+.grow{flex:1;min-width:7rem}legend{padding:0}.field,legend{font-size:.8125re\
+m;
+color:var(--soft)}.field input,textarea{display:block;width:100%;min-height:\
+2.25rem;
+margin-top:.25rem;padding:.375rem .625rem;border:1px solid var(--edge);borde\
+r-radius:.375rem;
+background:var(--sunk);color:var(--text);font:.875rem/1.5 var(--mono)}textar\
+ea{
+resize:vertical}[aria-invalid]{border-color:var(--bad)!important}fieldset{mi\
+n-width:0;
+padding:0;border:0}fieldset label{display:inline-flex;align-items:center;gap\
+:.25rem;
+min-height:2.25rem;margin-right:.75rem}input[type=radio]{margin:0;accent-col\
+or:var(--accent)}
+button{min-height:2.25rem;padding:0 .875rem;border:1px solid var(--edge);bor\
+der-radius:.375rem;
+background:var(--card);color:var(--text);font:inherit;font-size:.875rem;curs\
+or:pointer}
+button:hover{background:var(--sunk)}button.primary{border-color:var(--accent\
+);
+background:var(--accent);color:var(--on-accent);font-weight:600}button.prima\
+ry:hover{
+filter:brightness(1.08)}button:disabled{cursor:progress}button.link{min-heig\
+ht:0;
+padding:0;border:0;background:none;color:var(--accent);font-size:inherit;tex\
+t-decoration:underline;
+text-decoration-thickness:1px;text-underline-offset:.2em}.head button{min-he\
+ight:2rem}
+.fault,.result{font-size:.875rem;overflow-wrap:anywhere}.fault{color:var(--b\
+ad)}
+.result strong{display:block}.result>*{margin-top:.75rem}.fields{display:gri\
+d;
+grid-template-columns:repeat(auto-fill,minmax(8rem,1fr));gap:.5rem 1rem}pre{
+max-height:20rem;margin-bottom:0;padding:.625rem;overflow:auto;border-radius\
+:.375rem;
 background:var(--sunk);font:.8125rem/1.6 var(--mono);overflow-wrap:anywhere;
 unicode-bidi:isolate;white-space:pre-wrap}@media(max-width:52rem){.columns,.\
 plots{
 grid-template-columns:minmax(0,1fr)}.facts{grid-template-columns:repeat(3,mi\
-nmax(0,auto))}
-.facts .wide{grid-column:1 / -1}.spare{display:none}.members .number{padding\
--right:0}}
-@media(max-width:30rem){body{padding-inline:.75rem}.card,.banner{padding-inl\
-ine:.875rem}
-.scroller{margin-inline:-.875rem;padding-inline:.875rem}th,td{padding-right:\
-.5rem}
-.unit{display:none}.members .mono{font-size:.75rem;overflow-wrap:anywhere}.r\
-ecords
-th{width:6.5rem}.records time{display:block;float:none}button,.field input,f\
-ieldset
-label{min-height:2.75rem}button.link{min-height:1.5rem}.steps button{flex:1}\
-}
-@media(prefers-reduced-motion:no-preference){.records tr:first-child{animati\
-on:arrive
-.6s ease-out}@keyframes arrive{0%{background:var(--good-ground)}}}
+nmax(0,1fr));
+column-gap:.75rem}.facts .wide{grid-column:1 / -1}.spare{display:none}.membe\
+rs
+.number{padding-right:0}}@media(max-width:30rem){body{padding-inline:.75rem}
+.card,.banner{padding-inline:.875rem}.scroller{margin-inline:-.875rem;paddin\
+g-inline:.875rem}
+th,td{padding-right:.5rem}.unit{display:none}.members .mono{font-size:.75rem\
+;
+overflow-wrap:anywhere}.records th{width:6.5rem}.records time{display:block;
+float:none}button,.field input,fieldset label{min-height:2.75rem}button.link\
+{
+min-height:1.5rem}.steps button,.send button{flex:1}.keys{display:none}.memb\
+ers
+:is(th,td){font-size:.8125rem}.members .name{font-size:.9375rem}}@media(pref\
+ers-reduced-motion:no-preference){
+.records tr:first-child{animation:arrive .6s ease-out}@keyframes arrive{0%{b\
+ackground:var(--good-ground)}}}
 `,
   "elements.js": `export function byId(t){const n=document.getElementById(t);if(n===null)throw\
  new Error(
@@ -481,7 +488,7 @@ This page needs JavaScript. The same is at <a href="cluster">/cluster</a>,
 </p>
 </noscript>
 <div id="banner" class="banner bad" role="alert" hidden>
-<p><strong>Connection lost.</strong> <span id="banner-text"></span></p>
+<p><strong id="banner-title"></strong> <span id="banner-text"></span></p>
 <button type="button" id="retry">Retry now</button>
 </div>
 
@@ -549,7 +556,7 @@ Each member's role, health and lag
 <p class="now"><output id="rate-now">–</output> <span>records/s</span></p>
 </figcaption>
 <div id="rate-plot" class="plot"></div>
-<p class="note">Records committed, as this node applied them.</p>
+<p class="note">Records applied here while this page is open.</p>
 </figure>
 <figure class="card">
 <figcaption>
@@ -633,11 +640,15 @@ aria-describedby="message-fault"
 <label><input type="radio" name="form" value="json" /> JSON</label>
 </fieldset>
 <div class="field grow">
-<label for="key">Key <span class="note">optional</span></label>
+<label for="key">Key (optional)</label>
 <input id="key" type="text" spellcheck="false" />
 </div>
 </div>
+<div class="row send">
 <button type="submit" class="primary" id="append-button">Append</button>
+<span class="note keys">or <kbd>Ctrl</kbd> <kbd>Enter</kbd> in the message</\
+span>
+</div>
 </form>
 <div id="append-result" class="result" role="status"></div>
 </section>
@@ -680,153 +691,166 @@ aria-describedby="read-fault"
 </body>
 </html>
 `,
-  "main.js": `import{announce as x,byId as o,clockTime as k,count as E,duration as r,make \
-as M,
-setText as m,short as w}from"./elements.js";import{ClusterView as D}from"./c\
-luster.js";
-import{Forms as F}from"./forms.js";import{Plot as A}from"./plots.js";import{
-NewestRecords as I}from"./records.js";import{latencyOf as j,Samples as H,ste\
-psOf as R}from"./samples.js";
-const O=1e3,W=1e4,q=1e4,z=4e3,T=2e4,B=1e4,$=new H,G=new D,L=new F,J=new I(e=\
+  "main.js": `import{announce as $,byId as s,clockTime as k,count as x,duration as r,make \
+as h,
+setText as p,short as w}from"./elements.js";import{ClusterView as P,dashboar\
+dOf as V}from"./cluster.js";
+import{Forms as D}from"./forms.js";import{Plot as A}from"./plots.js";import{
+NewestRecords as F}from"./records.js";import{latencyOf as I,Samples as j,ste\
+psOf as q}from"./samples.js";
+const E=1e3,H=1e4,R=1e4,W=4e3,L=2e4,z=1e4,g=new j,B=new P,O=new D,G=new F(e=\
 >{
-o("read-card").scrollIntoView({block:"nearest"}),L.read(e)}),K=new A(o("rate\
+s("read-card").scrollIntoView({block:"nearest"}),O.read(e)}),J=new A(s("rate\
 \\
--plot"),{lines:[{name:"rate",value:e=>e.rate}],format:w}),Q=new A(o("latency\
+-plot"),{lines:[{name:"rate",value:e=>e.rate}],format:w,max:10}),K=new A(s("\
 \\
--plot"),{lines:[{name:"p50",value:e=>e.p50},{name:"p99",value:e=>e.p99}],for\
-mat:r});
-let f=0,c=0,p=0,_=0,h=["",""],N,b=!1;async function P(e){return await fetch(
-e,{cache:"no-store",signal:AbortSignal.timeout(z)})}async function v(){if(cl\
-earTimeout(
-N),b)return;b=!0;try{const[t,s]=await Promise.all([P("cluster"),P("metrics")\
-]),
-i=await t.json();if(!t.ok)throw new Error(i.detail);const a=s.ok?await s.tex\
-t():
-void 0;U(i,a)}catch(t){X(t)}finally{b=!1}const e=Math.min(q,O*2**Math.min(f-
-1,10)),n=f>0?e:document.hidden?W:O;N=setTimeout(()=>{v()},n),f>0&&Y(n)}funct\
-ion U(e,n){
-f>0&&x("The connection is back."),f=0,c=Date.now(),document.documentElement.
-classList.remove("stale"),o("banner").hidden=!0,m(o("freshness"),"Live"),G.s\
-how(
-e),J.follow(e.endOffset),L.follow(e.endOffset);const t=n===void 0?void 0:j(n\
-);
-$.add({atMs:c,endOffset:e.endOffset,latency:t}),Z(n!==void 0),ne(e.endOffset\
-)}
-function X(e){f+=1,e instanceof TypeError||e instanceof DOMException||consol\
-e.
-warn(e)}function Y(e){const n=c===0?"":\` What is shown is from \${k(c)}.\`,\
-t=\`\\
-The node does not answer; it is asked again every \${r(e/1e3)}.\`;document.d\
-ocumentElement.
-classList.add("stale"),m(o("freshness"),c===0?"No answer":\`As of \${k(c)}\`\
-),m(
-o("banner-text"),\`\${t}\${n}\`),o("banner").hidden=!1}function Z(e){const{p\
-oints:n}=$,
-t=n.at(-1),s=(d,C)=>{m(o(d),C??"\\u2013")},i=d=>d??void 0,[a,u,l]=[i(t?.rate\
-),
-i(t?.p50),i(t?.p99)];s("rate-now",a===void 0?void 0:w(a)),s("p50-now",u===vo\
-id 0?
-void 0:r(u)),s("p99-now",l===void 0?void 0:r(l));const y=Math.max(0,...n.map\
+latency-plot"),{lines:[{name:"p50",value:e=>e.p50},{name:"p99",value:e=>e.p9\
+9}],
+format:r,max:.01});let m=0,d=0,y=0,T=0,v=["",""],N,M=!1;async function S(e){
+return await fetch(e,{cache:"no-store",signal:AbortSignal.timeout(W)})}async\
+ function b(){
+if(clearTimeout(N),M)return;M=!0;try{const[t,o]=await Promise.all([S("cluste\
+\\
+r"),S("metrics")]),a=await t.json();if(!t.ok)throw new Error(a.detail);const\
+ i=o.
+ok?await o.text():void 0;Q(a,i)}catch(t){U(t)}finally{M=!1}const e=Math.min(
+R,E*2**Math.min(m-1,10)),n=m>0?e:document.hidden?H:E;N=setTimeout(()=>{b()},
+n),m>0&&X(n)}function Q(e,n){m>0&&$("The connection is back."),m=0,d=Date.no\
+w(),
+document.documentElement.classList.remove("stale"),s("banner").hidden=!0,p(s\
 (
-d=>d.rate??0)),g=Math.max(0,...n.map(d=>d.p99??0));(performance.now()-p>T||h\
-[0]===
-"")&&(h=[\`Append rate, now \${w(a??0)} records per second, highest \${w(y)}\
-.\`,
-g===0?"Append latency: no append yet.":ee(u,l,g)]),K.show(n,c,h[0]??""),Q.sh\
-ow(
-n,c,h[1]??"");const V=e?"Appends that this node answered; estimated from buc\
+"freshness"),"Live"),B.show(e),G.follow(e.endOffset),O.follow(e.endOffset);c\
+onst t=n===
+void 0?void 0:I(n);g.add({atMs:d,endOffset:e.endOffset,latency:t}),Y(),Z(e,n\
+!==
+void 0),ne(e.endOffset)}function U(e){m+=1,e instanceof TypeError||e instanc\
+eof
+DOMException||console.warn(e)}function X(e){const n=d===0?"":\` What is show\
+n\\
+ is from \${k(d)}.\`,t=\`The node does not answer; it is asked again every \$\
+{r(
+e/1e3)}.\`;document.documentElement.classList.add("stale"),p(s("freshness"),\
+d===
+0?"No answer":\`As of \${k(d)}\`),p(s("banner-text"),\`\${t}\${n}\`),p(s("ba\
+nner-ti\\
+tle"),d===0?"No answer.":"Connection lost."),s("banner").hidden=!1}function \
+Y(){
+const{points:e}=g,n=e.at(-1),t=(f,_)=>{p(s(f),_??"\\u2013")},o=f=>f??void 0,\
+[
+a,i,l]=[o(n?.rate),o(n?.p50),o(n?.p99)];t("rate-now",a===void 0?void 0:w(a))\
+,
+t("p50-now",i===void 0?void 0:r(i)),t("p99-now",l===void 0?void 0:r(l));cons\
+t c=Math.
+max(0,...e.map(f=>f.rate??0)),u=Math.max(0,...e.map(f=>f.p99??0));(performan\
+ce.
+now()-y>L||v[0]==="")&&(v=[\`Append rate, now \${w(a??0)} records per second\
+, \\
+highest \${w(c)}.\`,u===0?"Append latency: no append yet.":ee(i,l,u)]),J.sho\
+w(
+e,d,v[0]??""),K.show(e,d,v[1]??""),C()}function Z({leader:e,node:n},t){const\
+ o=s(
+"latency-note"),a=e===null||e.id===n.id?void 0:V(e.httpAddr),l=e?.id===n.id?
+"Appends that this node answered; estimated from buckets.":"Appends are meas\
 \\
-kets.":"This node serves no metrics.";m(o("latency-note"),V),S()}function ee\
-(e,n,t){
+ured by the node that leads.",c=t?l:"This node serves no metrics.",u=o.query\
+Selector(
+"a");o.dataset.told===c&&u?.getAttribute("href")===a||(o.dataset.told=c,o.re\
+placeChildren(
+c),a!==void 0&&o.append(" ",h("a",{href:a},\`See \${e?.name??""}\`),"."))}fu\
+nction ee(e,n,t){
 return\`Append latency, \${e===void 0||n===void 0?"no append now":\`now \${r\
 (e)}\\
  for half of the appends, \${r(n)} for 99 of 100\`}; slowest \${r(t)}.\`}fun\
-ction S(){
-if(!o("values").open)return;const e=R($.points,B).map(({atMs:n,rate:t,p50:s,
-p99:i})=>{const a=(l,y)=>M("td",{class:"number"},l===null?"\\u2013":y(l)),u=\
-M(
-"th",{scope:"row"},k(n));return M("tr",{},u,a(t,w),a(s,r),a(i,r))});o("value\
+ction C(){
+if(!s("values").open)return;const e=q(g.points,z).map(({atMs:n,rate:t,p50:o,
+p99:a})=>{const i=(c,u)=>h("td",{class:"number"},c===null?"\\u2013":u(c)),l=\
+h(
+"th",{scope:"row"},k(n));return h("tr",{},l,i(t,w),i(o,r),i(a,r))});s("value\
 \\
 -rows").replaceChildren(...e)}function ne(e){const n=performance.now();if(n-
-p<=T)return;const t=e-_;p>0&&t>0&&x(\`\${E(t)} new records; the log ends at \
+y<=L)return;const t=e-T;y>0&&t>0&&$(\`\${x(t)} new records; the log ends at \
 of\\
-fset \${E(e)}.\`),p=n,_=e}o("retry").addEventListener("click",()=>{v()}),o("\
+fset \${x(e)}.\`),y=n,T=e}s("retry").addEventListener("click",()=>{b()}),s("\
 va\\
-lues").addEventListener("toggle",S),document.addEventListener("visibilitycha\
+lues").addEventListener("toggle",C),document.addEventListener("visibilitycha\
 \\
-nge",()=>{document.hidden||v()}),v();
+nge",()=>{document.hidden||b()}),b();
 `,
-  "plots.js": `import{clockTime as M,make as x,setText as w}from"./elements.js";import{nice\
-Above as v,
-spanMs as g}from"./samples.js";const $="http://www.w3.org/2000/svg",p=132,d=\
-{
-top:10,right:2,bottom:20,left:2};export class Plot{#d;#s=r("svg",{role:"img"\
-,
-height:String(p)});#i=x("p",{class:"tip","aria-hidden":"true"});#n;#o;#h=[];\
-#a=0;#t=0;#c;constructor(t,{
-lines:s,format:n}){this.#d=t,this.#n=s,this.#o=n,this.#i.hidden=!0,t.append(
-this.#s,this.#i),new ResizeObserver(()=>{this.#r()}).observe(t),t.addEventLi\
-stener(
-"pointermove",i=>{const{left:e,width:a}=t.getBoundingClientRect();this.#c=Ma\
-th.
-min(1,Math.max(0,(i.clientX-e)/a)),this.#r()}),t.addEventListener("pointerle\
+  "plots.js": `import{clockTime as x,make as M,setText as v}from"./elements.js";import{nice\
+Above as w,
+spanMs as m}from"./samples.js";const $="http://www.w3.org/2000/svg",p=132,y=\
+"\\
+Nothing measured yet",l={top:10,right:2,bottom:20,left:2};export class Plot{\
+#d;#s=r(
+"svg",{role:"img",height:String(p)});#i=M("p",{class:"tip","aria-hidden":"tr\
 \\
-ave",()=>{this.#c=void 0,this.#r()})}show(t,s,n){this.#h=t,this.#a=s,this.#s\
-.
-setAttribute("aria-label",n),this.#r()}#r(){if(this.#t=this.#d.clientWidth,t\
-his.#t===
-0)return;const t=this.#n.flatMap(({value:n})=>this.#h.map(i=>n(i))),s=v(Math\
-.
-max(0,...t.map(n=>n??0)));this.#s.setAttribute("width",String(this.#t)),this\
-.#s.
-replaceChildren(...this.#p(s),...this.#f(),...this.#g(s)),this.#M(s)}#p(t){r\
-eturn[
-0,.5,1].flatMap(s=>{const n=String(Math.round(this.#e(s*t,t))+.5),i=r("line"\
-,
-{class:"grid",x1:"0",x2:String(this.#t),y1:n,y2:n});if(s===0)return[i];const\
- e=r(
-"text",{x:"0",y:String(Number(n)+12)},this.#o(s*t));return[i,e]})}#f(){const\
- t=String(
-p-4),s=String(this.#t);return[r("text",{x:"0",y:t},"5 min ago"),r("text",{x:\
-s,
-y:t,"text-anchor":"end"},"now")]}#g(t){return this.#n.flatMap((s,n)=>{const \
-i=this.#m(
-s),e=i.map(h=>this.#l(h,t)).join(""),a=r("path",{class:\`line \${s.name}\`,d\
-:e});
-if(n>0||this.#n.length>1)return[a];const l=this.#e(0,t),o=i.map(h=>{const[c=\
-0,
-u=0]=[h[0]?.x,h.at(-1)?.x];return\`\${this.#l(h,t)}L\${u} \${l}L\${c} \${l}Z\
-\`});return[
-r("path",{class:\`area \${s.name}\`,d:o.join("")}),a]})}#m({value:t}){const \
-s=[
-[]];for(const n of this.#h){const i=t(n);i===null?s.push([]):s.at(-1)?.push(
-{x:this.#u(n.atMs),value:i})}return s.filter(n=>n.length>0)}#l(t,s){const n=\
-t.
-map(({x:i,value:e})=>\`\${i} \${this.#e(e,s).toFixed(1)}\`);return\`M\${n.jo\
-in("L")}\${n.
-length===1?"h0":""}\`}#M(t){const s=this.#c,n=this.#a-g*(1-(s??0)),i=this.#h\
-.
-reduce((o,h)=>o===void 0||Math.abs(h.atMs-n)<Math.abs(o.atMs-n)?h:o,void 0);
-if(this.#i.hidden=s===void 0||i===void 0,s===void 0||i===void 0)return;const\
- e=String(
-this.#u(i.atMs)),a=String(this.#e(0,t));this.#s.append(r("line",{class:"cros\
+ue"});#n;#o;#h=[];#l=0;#a=0;#t=0;#c;constructor(t,{lines:s,format:n,max:i}){
+this.#d=t,this.#n=s,this.#o=n,this.#l=i,this.#i.hidden=!0,t.append(this.#s,t\
+his.#i),
+new ResizeObserver(()=>{this.#r()}).observe(t),t.addEventListener("pointermo\
 \\
-s",x1:e,x2:e,y1:"0",y2:a}));const l=this.#n.map(({name:o,value:h})=>{const c\
-=h(
-i),u=c===null?"\\u2013":this.#o(c);if(c!==null){const m=String(this.#e(c,t))\
+ve",e=>{const{left:a,width:c}=t.getBoundingClientRect();this.#c=Math.min(1,M\
+ath.
+max(0,(e.clientX-a)/c)),this.#r()}),t.addEventListener("pointerleave",()=>{t\
+his.#c=
+void 0,this.#r()})}show(t,s,n){this.#h=t,this.#a=s,this.#s.setAttribute("ari\
+\\
+a-label",n),this.#r()}#r(){if(this.#t=this.#d.clientWidth,this.#t===0)return\
 ;
-this.#s.append(r("circle",{class:\`dot \${o}\`,cx:e,cy:m,r:"3.5"}))}return t\
-his.#n.
-length>1?\`\${o} \${u}\`:u});w(this.#i,\`\${M(i.atMs)}  \${l.join("  ")}\`),\
-this.#i.
-classList.toggle("left",Number(e)>this.#t/2)}#u(t){const s=this.#t-d.left-d.
-right,n=1-(this.#a-t)/g;return Math.round((d.left+Math.max(0,n)*s)*10)/10}#e\
-(t,s){
-const n=p-d.top-d.bottom;return d.top+n*(1-Math.min(1,t/s))}}function r(f,t,\
-...s){
-const n=document.createElementNS($,f);for(const[i,e]of Object.entries(t))n.s\
-etAttribute(
-i,e);return n.append(...s),n}
+const t=this.#n.flatMap(({value:i})=>this.#h.map(e=>i(e))),s=w(Math.max(this\
+.#l,
+...t.map(i=>i??0))),n=t.every(i=>i===null);this.#s.setAttribute("width",Stri\
+ng(
+this.#t)),this.#s.replaceChildren(...this.#g(s),...this.#f(),...this.#x(s)),
+n&&this.#s.append(this.#m()),this.#v(s)}#g(t){return[0,.5,1].flatMap(s=>{con\
+st n=String(
+Math.round(this.#e(s*t,t))+.5),i=r("line",{class:"grid",x1:"0",x2:String(thi\
+s.#t),
+y1:n,y2:n});if(s===0)return[i];const e=r("text",{x:"0",y:String(Number(n)+12\
+)},
+this.#o(s*t));return[i,e]})}#m(){const t={x:String(this.#t/2),y:String(p*.3)\
+,
+"text-anchor":"middle"};return r("text",t,y)}#f(){const t=String(p-4),s=Stri\
+ng(
+this.#t);return[r("text",{x:"0",y:t},"5 min ago"),r("text",{x:s,y:t,"text-an\
+\\
+chor":"end"},"now")]}#x(t){return this.#n.flatMap((s,n)=>{const i=this.#M(s)\
+,
+e=i.map(h=>this.#u(h,t)).join(""),a=r("path",{class:\`line \${s.name}\`,d:e}\
+);if(n>
+0||this.#n.length>1)return[a];const c=this.#e(0,t),o=i.map(h=>{const[d=0,u=0\
+]=[
+h[0]?.x,h.at(-1)?.x];return\`\${this.#u(h,t)}L\${u} \${c}L\${d} \${c}Z\`});r\
+eturn[r(
+"path",{class:\`area \${s.name}\`,d:o.join("")}),a]})}#M({value:t}){const s=\
+[[]];
+for(const n of this.#h){const i=t(n);i===null?s.push([]):s.at(-1)?.push({x:t\
+his.#p(
+n.atMs),value:i})}return s.filter(n=>n.length>0)}#u(t,s){const n=t.map(({x:i\
+,
+value:e})=>\`\${i} \${this.#e(e,s).toFixed(1)}\`);return\`M\${n.join("L")}\$\
+{n.length===
+1?"h0":""}\`}#v(t){const s=this.#c,n=this.#a-m*(1-(s??0)),i=this.#h.reduce((\
+o,h)=>o===
+void 0||Math.abs(h.atMs-n)<Math.abs(o.atMs-n)?h:o,void 0);if(this.#i.hidden=
+s===void 0||i===void 0,s===void 0||i===void 0)return;const e=String(this.#p(
+i.atMs)),a=String(this.#e(0,t));this.#s.append(r("line",{class:"cross",x1:e,
+x2:e,y1:"0",y2:a}));const c=this.#n.map(({name:o,value:h})=>{const d=h(i),u=\
+d===
+null?"\\u2013":this.#o(d);if(d!==null){const f=String(this.#e(d,t));this.#s.\
+append(
+r("circle",{class:\`dot \${o}\`,cx:e,cy:f,r:"3.5"}))}return this.#n.length>1\
+?\`\${o}\\
+ \${u}\`:u});v(this.#i,\`\${x(i.atMs)}  \${c.join("  ")}\`),this.#i.classLis\
+t.toggle(
+"left",Number(e)>this.#t/2)}#p(t){const s=this.#t-l.left-l.right,n=1-(this.#\
+a-
+t)/m;return Math.round((l.left+Math.max(0,n)*s)*10)/10}#e(t,s){const n=p-l.t\
+op-
+l.bottom;return l.top+n*(1-Math.min(1,t/s))}}function r(g,t,...s){const n=do\
+cument.
+createElementNS($,g);for(const[i,e]of Object.entries(t))n.setAttribute(i,e);
+return n.append(...s),n}
 `,
   "record-text.js": `export function recordOf(s){const e=JSON.parse(s),t=typeof e.message=="strin\
 \\
@@ -848,77 +872,70 @@ export function visible(s,e=1/0){return(s.length>e?s.slice(0,e):s).replace(c\
 ,
 f=>\`\\\\u\${f.charCodeAt(0).toString(16).padStart(4,"0").toUpperCase()}\`)}
 `,
-  "records.js": `import{byId as a,clockTime as L,count as d,make as e,setText as l}from"./ele\
+  "records.js": `import{byId as a,clockTime as y,count as d,make as e,setText as l}from"./ele\
 ments.js";
-import{recordOf as $,visible as m}from"./record-text.js";const f=100,x=20,S=\
+import{recordOf as L,visible as m}from"./record-text.js";const f=100,$=20,x=\
 250,
-g=5e3,C=2e3,b=600;export class NewestRecords{#e=a("records");#c=a("records-n\
+S=5e3,N=2e3,g=600;export class NewestRecords{#i=a("records");#c=a("records-n\
 \\
-ote");#d=a("pause");#l;#s;#f=-1/0;#i=[];#n=-1;#t=-1;#o=!1;#h="";#p;construct\
+ote");#d=a("pause");#l;#t;#f=-1/0;#n=[];#o=-1;#s=-1;#e=!1;#r="";#p;construct\
 or(t){
-this.#l=t,this.#d.addEventListener("click",()=>{this.#o=!this.#o,l(this.#d,t\
-his.#o?
-"Resume":"Pause"),this.#i=[],this.#t=this.#n,this.#a()}),document.addEventLi\
+this.#l=t,this.#d.addEventListener("click",()=>{this.#e=!this.#e,l(this.#d,t\
+his.#e?
+"Resume":"Pause"),this.#n=[],this.#s=this.#o,this.#a()}),document.addEventLi\
 stener(
-"visibilitychange",()=>{this.#a()}),this.#a()}get newest(){return this.#t}fo\
-llow(t){
-const s=performance.now()-this.#f>C,i=this.#s?.readyState===EventSource.CLOS\
-ED,
-n=t-this.#t>g&&this.#t>=0;t<=this.#t-g&&this.#w(),s&&this.#s!==void 0&&(i||n\
-)&&
-this.#m(t),this.#r()}#a(){this.#o||document.hidden?this.#u():this.#s===void \
-0&&
-this.#m(),this.#r()}#u(){this.#s?.close(),this.#s=void 0}#w(){this.#e.replac\
-eChildren(),
-this.#i=[],this.#t=-1,this.#n=-1}#m(t){this.#u();const s=this.#t+1,n=s>0&&t!\
-==
-void 0&&t-s<f?String(s):\`-\${s>0?f:x}\`,h=new EventSource(\`Data?from=\${n}\
-&cons\\
-istency=local\`);this.#s=h,this.#f=performance.now(),h.addEventListener("mes\
-s\\
-age",({lastEventId:o,data:r})=>{this.#v({offset:Number(o),text:r})}),h.addEv\
-entListener(
-"problem",o=>{const{title:r,detail:p}=JSON.parse(o.data);this.#h=\`\${r}. \$\
-{p}\`}),
-h.addEventListener("open",()=>{this.#h="",this.#r()})}#v(t){t.offset<=this.#\
-t||
-(this.#t=t.offset,this.#i.push(t),this.#i.length>f&&this.#i.shift(),this.#p?\
-?=
-setTimeout(()=>{this.#p=void 0,this.#E()},S))}#E(){const t=this.#i.splice(0)\
-;
-for(const{offset:s,text:i}of t){const n=s-this.#n-1;this.#n>=0&&n>0&&this.#e\
-.
-prepend(N(n)),this.#e.prepend(this.#g($(i))),this.#n=s}for(;this.#e.childEle\
-mentCount>
-f;)this.#e.lastElementChild?.remove();this.#r()}#g({offset:t,timestampMs:s,k\
-ey:i,
-message:n,form:h}){const o=e("button",{type:"button",class:"link"},d(t));o.s\
-etAttribute(
-"aria-label",\`Read offset \${t}\`),o.addEventListener("click",()=>{this.#l(\
-t)});
-const r=new Date(s).toISOString(),p=L(s,{milliseconds:!0}),y=e("time",{datet\
-ime:r,
-title:r},p),u=m(n,b),v=e("span",{class:"message",dir:"ltr"},u===""?"empty":u\
-);
-u===""&&v.classList.add("none");const c=e("td",{},v);i!==void 0&&c.prepend(e\
-(
-"span",{class:"chip mono",title:"Key"},m(i,80))," ");const E=n.length-b;retu\
-rn E>
-0&&c.append(e("span",{class:"note"},\` \\u2026 \${d(E)} more characters\`)),\
-h===
-"base64"&&c.append(e("span",{class:"note"}," base64")),e("tr",{},e("th",{sco\
-pe:"\\
-row"},o," ",y),c)}#r(){const s=this.#e.childElementCount===0?"There is no re\
+"visibilitychange",()=>{this.#a()}),this.#a()}follow(t){const s=performance.
+now()-this.#f>N,i=this.#t?.readyState===EventSource.CLOSED,n=t-this.#s>S&&th\
+is.#s>=
+0;s&&this.#t!==void 0&&(i||n)&&this.#m(t),this.#h()}#a(){this.#e||document.h\
+idden?
+this.#u():this.#t===void 0&&this.#m(),this.#h()}#u(){this.#t?.close(),this.#\
+t=
+void 0}#m(t){this.#u();const s=this.#s+1,n=s>0&&t!==void 0&&t-s<f?String(s):
+\`-\${s>0?f:$}\`,o=new EventSource(\`Data?from=\${n}&consistency=local\`);th\
+is.#t=
+o,this.#f=performance.now(),o.addEventListener("message",({lastEventId:h,dat\
+a:r})=>{
+this.#w({offset:Number(h),text:r})}),o.addEventListener("problem",h=>{const{
+title:r,detail:p}=JSON.parse(h.data);this.#r=\`\${r}. \${p}\`}),o.addEventLi\
+stener(
+"open",()=>{this.#r="",this.#h()}),o.addEventListener("error",()=>{this.#h()\
+})}#w(t){
+t.offset<=this.#s||(this.#s=t.offset,this.#n.push(t),this.#n.length>f&&this.\
+#n.
+shift(),this.#p??=setTimeout(()=>{this.#p=void 0,this.#v()},x))}#v(){const t\
+=this.#n.
+splice(0);for(const{offset:s,text:i}of t){const n=s-this.#o-1;this.#o>=0&&n>
+0&&this.#i.prepend(O(n)),this.#i.prepend(this.#E(L(i))),this.#o=s}for(;this.\
+#i.
+childElementCount>f;)this.#i.lastElementChild?.remove();this.#h()}#E({offset\
+:t,
+timestampMs:s,key:i,message:n,form:o}){const h=e("button",{type:"button",cla\
+ss:"\\
+link"},d(t));h.setAttribute("aria-label",\`Read offset \${t}\`),h.addEventLi\
+stener(
+"click",()=>{this.#l(t)});const r=new Date(s).toISOString(),p=y(s,{milliseco\
+nds:!0}),
+b=e("time",{datetime:r,title:r},p),u=m(n,g),v=e("span",{class:"message",dir:\
+"\\
+ltr"},u===""?"empty":u);v.classList.toggle("none",u==="");const c=e("td",{},
+v);i!==void 0&&c.prepend(e("span",{class:"chip mono",title:"Key"},m(i,80)),"\
 \\
-cord yet.":\`Newest at offset \${d(this.#n)}.\`,i=this.#s?.readyState===Even\
-tSource.
-OPEN;this.#o?l(this.#c,\`Paused. \${s}\`):this.#h!==""?l(this.#c,m(this.#h,3\
-00)):
-l(this.#c,i?\`Live. \${s}\`:\`Connecting. \${s}\`),a("records-card").classLi\
-st.toggle(
-"live",i&&!this.#o)}}function N(w){const t=\`\${d(w)} not shown\`;return e("\
-tr",
-{class:"gap"},e("td",{colspan:"2"},t))}
+ ");const E=n.length-g;return E>0&&c.append(e("span",{class:"note"},\` \\u20\
+26 \${d(
+E)} more characters\`)),o==="base64"&&c.append(e("span",{class:"note"}," bas\
+e\\
+64")),e("tr",{},e("th",{scope:"row"},h," ",b),c)}#h(){const s=this.#i.childE\
+lementCount===
+0?"There is no record yet.":\`Newest at offset \${d(this.#o)}.\`,i=this.#t?.\
+readyState===
+EventSource.OPEN;this.#e?l(this.#c,\`Paused. \${s}\`):this.#r!==""?l(this.#c\
+,m(
+this.#r,300)):l(this.#c,i?\`Live. \${s}\`:\`Connecting. \${s}\`),a("records-\
+card").
+classList.toggle("live",i&&!this.#e)}}function O(w){const t=\`\${d(w)} not s\
+ho\\
+wn\`;return e("tr",{class:"gap"},e("td",{colspan:"2"},t))}
 `,
   "samples.js": `export const spanMs=3e5;const w=15e3,g=5e3;export function latencyOf(t){cons\
 t n=[],

@@ -21,6 +21,7 @@ import { ago, announce, byId, count, make, setText } from "./elements.js";
 
 /** Entries behind the leader from which on a member counts as behind. */
 const lagWarned = 1000;
+const numeric = { numeric: true };
 
 /**
  * @param {Status} status
@@ -90,15 +91,20 @@ export class ClusterView {
       row.remove();
       this.#rows.delete(id);
     }
-    for (const member of members) {
+    let isNew = false;
+    const inOrder = [...members].sort((a, b) => a.name.localeCompare(b.name, "en", numeric));
+    for (const member of inOrder) {
       let row = this.#rows.get(member.id);
       if (row === undefined) {
         row = newRow();
         this.#rows.set(member.id, row);
-        byId("members").append(row);
+        isNew = true;
       }
       fillRow(row, member, { isSelf: member.id === node.id });
     }
+    // Only then: a row that is moved loses the focus.
+    const rows = inOrder.flatMap(({ id }) => this.#rows.get(id) ?? []);
+    if (isNew) byId("members").replaceChildren(...rows);
     const caption =
       source === "leader"
         ? "As the leader knows it"

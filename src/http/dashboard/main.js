@@ -5,7 +5,7 @@
  * shown then stays, marked as of when it is. A hidden page asks every ten seconds.
  */
 import { announce, byId, clockTime, count, duration, make, setText, short } from "./elements.js";
-import { ClusterView } from "./cluster.js";
+import { ClusterView, dashboardOf } from "./cluster.js";
 import { Forms } from "./forms.js";
 import { Plot } from "./plots.js";
 import { NewestRecords } from "./records.js";
@@ -29,6 +29,7 @@ const records = new NewestRecords((offset) => {
 const rate = new Plot(byId("rate-plot"), {
   lines: [{ name: "rate", value: (point) => point.rate }],
   format: short,
+  max: 10,
 });
 const latency = new Plot(byId("latency-plot"), {
   lines: [
@@ -36,6 +37,7 @@ const latency = new Plot(byId("latency-plot"), {
     { name: "p99", value: (point) => point.p99 },
   ],
   format: duration,
+  max: 0.01,
 });
 
 let failures = 0;
@@ -93,7 +95,8 @@ function answered(status, metrics) {
   forms.follow(status.endOffset);
   const histogram = metrics === undefined ? undefined : latencyOf(metrics);
   samples.add({ atMs: answeredAtMs, endOffset: status.endOffset, latency: histogram });
-  showPlots(metrics !== undefined);
+  showPlots();
+  showLatencyNote(status, metrics !== undefined);
   tell(status.endOffset);
 }
 
@@ -111,11 +114,11 @@ function tellFailure(waitMs) {
   document.documentElement.classList.add("stale");
   setText(byId("freshness"), answeredAtMs === 0 ? "No answer" : `As of ${clockTime(answeredAtMs)}`);
   setText(byId("banner-text"), `${text}${since}`);
+  setText(byId("banner-title"), answeredAtMs === 0 ? "No answer." : "Connection lost.");
   byId("banner").hidden = false;
 }
 
-/** @param {boolean} hasMetrics */
-function showPlots(hasMetrics) {
+function showPlots() {
   const { points } = samples;
   const last = points.at(-1);
   const showOutput = (/** @type {string} */ id, /** @type {string | undefined} */ text) => {
@@ -136,11 +139,29 @@ function showPlots(hasMetrics) {
   }
   rate.show(points, answeredAtMs, described[0] ?? "");
   latency.show(points, answeredAtMs, described[1] ?? "");
-  const note = hasMetrics
-    ? "Appends that this node answered; estimated from buckets."
-    : "This node serves no metrics.";
-  setText(byId("latency-note"), note);
   showValues();
+}
+
+/**
+ * Appends are measured where they are decided: the plot of another node stays empty, so it says
+ * where to look.
+ *
+ * @param {import("./cluster.js").Status} status
+ * @param {boolean} hasMetrics
+ */
+function showLatencyNote({ leader, node }, hasMetrics) {
+  const note = byId("latency-note");
+  const href = leader === null || leader.id === node.id ? undefined : dashboardOf(leader.httpAddr);
+  const isLeading = leader?.id === node.id;
+  const text = isLeading
+    ? "Appends that this node answered; estimated from buckets."
+    : "Appends are measured by the node that leads.";
+  const full = hasMetrics ? text : "This node serves no metrics.";
+  const link = note.querySelector("a");
+  if (note.dataset["told"] === full && link?.getAttribute("href") === href) return;
+  note.dataset["told"] = full;
+  note.replaceChildren(full);
+  if (href !== undefined) note.append(" ", make("a", { href }, `See ${leader?.name ?? ""}`), ".");
 }
 
 /**

@@ -8,11 +8,14 @@ import { niceAbove, spanMs } from "./samples.js";
 
 const svgName = "http://www.w3.org/2000/svg";
 const height = 132;
+/** What stands in a plot of which nothing is known. */
+const nothing = "Nothing measured yet";
 const margin = { top: 10, right: 2, bottom: 20, left: 2 };
 
 /**
  * @typedef {import("./samples.js").Point} Point
  * @typedef {{ name: string, value: (point: Point) => number | null }} Line
+ * @typedef {{ lines: readonly Line[], format: (value: number) => string, max: number }} Options
  */
 
 export class Plot {
@@ -26,6 +29,7 @@ export class Plot {
   #format;
   /** @type {readonly Point[]} */
   #points = [];
+  #max = 0;
   #nowMs = 0;
   #width = 0;
   /** Where the pointer is, from 0 to 1. @type {number | undefined} */
@@ -33,12 +37,13 @@ export class Plot {
 
   /**
    * @param {HTMLElement} place
-   * @param {{ lines: readonly Line[], format: (value: number) => string }} options
+   * @param {Options} options `max` is the least that the scale reaches to.
    */
-  constructor(place, { lines, format }) {
+  constructor(place, { lines, format, max }) {
     this.#place = place;
     this.#lines = lines;
     this.#format = format;
+    this.#max = max;
     this.#tip.hidden = true;
     place.append(this.#svg, this.#tip);
     new ResizeObserver(() => {
@@ -71,9 +76,11 @@ export class Plot {
     this.#width = this.#place.clientWidth;
     if (this.#width === 0) return;
     const values = this.#lines.flatMap(({ value }) => this.#points.map((point) => value(point)));
-    const max = niceAbove(Math.max(0, ...values.map((value) => value ?? 0)));
+    const max = niceAbove(Math.max(this.#max, ...values.map((value) => value ?? 0)));
+    const isEmpty = values.every((value) => value === null);
     this.#svg.setAttribute("width", String(this.#width));
     this.#svg.replaceChildren(...this.#grid(max), ...this.#marks(), ...this.#paths(max));
+    if (isEmpty) this.#svg.append(this.#emptyMark());
     this.#point(max);
   }
 
@@ -86,6 +93,11 @@ export class Plot {
       const label = svg("text", { x: "0", y: String(Number(y) + 12) }, this.#format(share * max));
       return [line, label];
     });
+  }
+
+  #emptyMark() {
+    const place = { x: String(this.#width / 2), y: String(height * 0.3), "text-anchor": "middle" };
+    return svg("text", place, nothing);
   }
 
   #marks() {

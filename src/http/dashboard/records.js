@@ -54,11 +54,6 @@ export class NewestRecords {
     this.#sync();
   }
 
-  /** The highest offset that has arrived, or -1. */
-  get newest() {
-    return this.#arrivedOffset;
-  }
-
   /**
    * Follows the log's end as the node tells it: a source that failed or fell behind is replaced.
    *
@@ -68,8 +63,6 @@ export class NewestRecords {
     const mayOpen = performance.now() - this.#openedAt > reopenMs;
     const hasFailed = this.#source?.readyState === EventSource.CLOSED;
     const isBehind = endOffset - this.#arrivedOffset > behindMax && this.#arrivedOffset >= 0;
-    // A directory that was emptied starts its log anew.
-    if (endOffset <= this.#arrivedOffset - behindMax) this.#forget();
     if (mayOpen && this.#source !== undefined && (hasFailed || isBehind)) this.#open(endOffset);
     this.#say();
   }
@@ -83,13 +76,6 @@ export class NewestRecords {
   #close() {
     this.#source?.close();
     this.#source = undefined;
-  }
-
-  #forget() {
-    this.#rows.replaceChildren();
-    this.#arrivals = [];
-    this.#arrivedOffset = -1;
-    this.#shownOffset = -1;
   }
 
   /** @param {number} [endOffset] */
@@ -110,6 +96,9 @@ export class NewestRecords {
     });
     source.addEventListener("open", () => {
       this.#trouble = "";
+      this.#say();
+    });
+    source.addEventListener("error", () => {
       this.#say();
     });
   }
@@ -150,7 +139,7 @@ export class NewestRecords {
     const time = make("time", { datetime: iso, title: iso }, shownTime);
     const shown = visible(message, messageMax);
     const text = make("span", { class: "message", dir: "ltr" }, shown === "" ? "empty" : shown);
-    if (shown === "") text.classList.add("none");
+    text.classList.toggle("none", shown === "");
     const cell = make("td", {}, text);
     if (key !== undefined) {
       cell.prepend(make("span", { class: "chip mono", title: "Key" }, visible(key, 80)), " ");
