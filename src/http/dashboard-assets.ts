@@ -6,9 +6,9 @@
 export const dashboardAssets: Readonly<Record<string, string>> = {
   "cluster.js": `import{ago as $,announce as x,byId as f,count as p,make as l,setText as a}fr\
 om"./elements.js";
-const k=1e3,A={numeric:!0};export function verdictOf(t){const{leader:e,membe\
+const k=1e3,y={numeric:!0};export function verdictOf(t){const{leader:e,membe\
 rs:s,
-node:r,quorum:n,readOnly:h}=t,d=s.filter(({alive:c})=>!c);if(e===null)return\
+node:r,quorum:n,readOnly:c}=t,i=s.filter(({alive:h})=>!h);if(e===null)return\
 {
 kind:"bad",title:n?"No leader":"No leader, no quorum",text:"Writes are refus\
 \\
@@ -16,7 +16,7 @@ ed until one is elected; reads of what is here go on."};if(!n)return{kind:"b\
 \\
 ad",title:"No quorum",text:"Fewer than half of the voters are in reach: writ\
 \\
-es are refused, reads go on."};if(h)return{kind:"bad",title:"Read-only",text\
+es are refused, reads go on."};if(c)return{kind:"bad",title:"Read-only",text\
 :\`\${e.
 name} leads and refuses writes: its disk is full, or nearly.\`};if(t.source=\
 ==
@@ -24,10 +24,10 @@ name} leads and refuses writes: its disk is full, or nearly.\`};if(t.source=\
 ext:\`\${r.
 name} gets no answer from \${e.name}. What is below, it knows alone.\`};cons\
 t u=\`\${e.
-name} leads\`;if(d.length>0){const c=d.map(({name:i})=>i).join(", "),o=\`\${\
+name} leads\`;if(i.length>0){const h=i.map(({name:d})=>d).join(", "),o=\`\${\
 u};\\
- not in reach: \${c}. The others make a quorum.\`;return{kind:"warn",title:\`\
-\${d.
+ not in reach: \${h}. The others make a quorum.\`;return{kind:"warn",title:\`\
+\${i.
 length} of \${s.length} not in reach\`,text:o}}const m=s.length===1?"it is t\
 he\\
  only member":\`all \${s.length} are in reach\`;return{kind:"good",title:"He\
@@ -42,27 +42,27 @@ n.text),f("state-mark").className=\`mark \${n.kind}\`,a(f("fact-leader"),s?.\
 name??
 "none"),a(f("fact-term"),p(e.term)),a(f("fact-end"),p(e.endOffset)),a(f("fac\
 \\
-t-commit"),p(e.commitIndex));const h=e.readOnly||s===null;a(f("fact-writes")\
+t-commit"),p(e.commitIndex));const c=e.readOnly||s===null;a(f("fact-writes")\
 ,
-h?"refused":"accepted"),a(f("fact-cluster"),e.clusterId??"none yet"),this.#n\
+c?"refused":"accepted"),a(f("fact-cluster"),e.clusterId??"none yet"),this.#n\
 (
-e);const d=\`\${n.title}. \${n.text}\`;d!==this.#t&&x(d),this.#t=d}#n({membe\
+e);const i=\`\${n.title}. \${n.text}\`;i!==this.#t&&x(i),this.#t=i}#n({membe\
 rs:e,
-node:s,source:r}){const n=new Set(e.map(({id:o})=>o));for(const[o,i]of this.\
+node:s,source:r}){const n=new Set(e.map(({id:o})=>o));for(const[o,d]of this.\
 #e)
-n.has(o)||(i.remove(),this.#e.delete(o));let h=!1;const d=[...e].sort((o,i)=\
+n.has(o)||(d.remove(),this.#e.delete(o));let c=!1;const i=[...e].sort((o,d)=\
 >o.
-name.localeCompare(i.name,"en",A));for(const o of d){let i=this.#e.get(o.id)\
+name.localeCompare(d.name,"en",y));for(const o of i){let d=this.#e.get(o.id)\
 ;
-i===void 0&&(i=y(),this.#e.set(o.id,i),h=!0),N(i,o,{isSelf:o.id===s.id})}con\
-st u=d.
-flatMap(({id:o})=>this.#e.get(o)??[]);h&&f("members").replaceChildren(...u);
+d===void 0&&(d=N(),this.#e.set(o.id,d),c=!0),b(d,o,{isSelf:o.id===s.id})}con\
+st u=i.
+flatMap(({id:o})=>this.#e.get(o)??[]);c&&f("members").replaceChildren(...u);
 const m=r==="leader"?"As the leader knows it":\`As \${s.name} alone knows it\
 : \\
-there is no contact with a leader\`,c=e.some(({id:o,role:i})=>o===s.id&&i===\
+there is no contact with a leader\`,h=e.some(({id:o,role:d})=>o===s.id&&d===\
 "\\
-leader");a(f("members-caption"),c?"As this node, the leader, knows it":m)}}f\
-unction y(){
+leader");a(f("members-caption"),h?"As this node, the leader, knows it":m)}}f\
+unction N(){
 const t=l("th",{scope:"row"});t.append(l("span",{class:"name"}),l("span",{cl\
 ass:"\\
 sub mono"}));const e=l("td",{},l("span",{class:"chip"}),l("span",{class:"sub\
@@ -71,29 +71,30 @@ s=l("td",{},l("span",{class:"health"}),l("span",{class:"sub"})),r=l("td",{cl\
 ass:"\\
 number"}),n=l("td",{class:"number spare"});return l("tr",{},t,e,s,r,n,l("td"\
 ,
-{class:"mono spare"}))}function N(t,e,{isSelf:s}){const[r,n,h,d,u,m]=[...t.c\
+{class:"mono spare"}))}function b(t,e,{isSelf:s}){const[r,n,c,i,u,m]=[...t.c\
 hildren],
-c=i=>w(i,1);b(w(r,0),e,s),a(c(r),s?\`\${e.httpAddr} \\xB7 this node\`:e.http\
-Addr),
-a(w(n,0),e.role),w(n,0).className=\`chip \${e.role}\`,a(c(n),e.voter?"voter"\
-:"n\\
-o vote"),a(w(h,0),e.alive?"in reach":"not in reach"),w(h,0).className=\`heal\
-t\\
-h \${e.alive?"good":"bad"}\`;const{lastContactMs:o}=e;a(c(h),o===null?"":o==\
-=0?
-"now":$(o)),g(d,e.lag),d?.classList.toggle("behind",(e.lag??0)>=k),g(u,e.mat\
-chIndex),
-m!==void 0&&a(m,e.rpcAddr)}function g(t,e){t!==void 0&&(a(t,e===null?"unknow\
-\\
-n":p(e)),t.classList.toggle("none",e===null))}function w(t,e){return t?.chil\
-dren[e]}
-function b(t,{name:e,httpAddr:s},r){const n=r?void 0:dashboardOf(s),h=t.firs\
-tElementChild;
-t.textContent===e&&(h?.getAttribute("href")??void 0)===n||(n===void 0?t.text\
-Content=
-e:t.replaceChildren(l("a",{href:n},e)))}export function dashboardOf(t){retur\
-n/^(?:[A-Za-z0-9._-]{1,253}|\\[[0-9A-Fa-f:.]{2,45}\\]):\\d{1,5}$/.
-test(t)?\`http://\${t}/\`:void 0}
+h=d=>w(d,1);A(w(r,0),e,s),a(h(r),e.httpAddr),a(w(n,0),e.role),w(n,0).classNa\
+me=
+\`chip \${e.role}\`,a(h(n),e.voter?"voter":"no vote"),a(w(c,0),e.alive?"in r\
+eac\\
+h":"not in reach"),w(c,0).className=\`health \${e.alive?"good":"bad"}\`;cons\
+t{lastContactMs:o}=e;
+a(h(c),o===null?"":o===0?"now":$(o)),g(i,e.lag),i?.classList.toggle("behind"\
+,
+(e.lag??0)>=k),g(u,e.matchIndex),m!==void 0&&a(m,e.rpcAddr)}function g(t,e){
+t!==void 0&&(a(t,e===null?"unknown":p(e)),t.classList.toggle("none",e===null\
+))}
+function w(t,e){return t?.children[e]}function A(t,{name:e,httpAddr:s},r){co\
+nst n=r?
+void 0:dashboardOf(s),c=\`\${e} \${r?"this node":n??""}\`;if(t.dataset.told=\
+==c)
+return;t.dataset.told=c;const i=n===void 0?e:l("a",{href:n},e);t.replaceChil\
+dren(
+i),r&&t.append(" ",l("span",{class:"note"},"this node"))}export function das\
+hboardOf(t){
+return/^(?:[A-Za-z0-9._-]{1,253}|\\[[0-9A-Fa-f:.]{2,45}\\]):\\d{1,5}$/.test(\
+t)?
+\`http://\${t}/\`:void 0}
 `,
   "dashboard.css": `:root{--ground: #f4f5f8;--card: #ffffff;--sunk: #f0f2f5;--line: #d8dce3;--ed\
 ge:
@@ -212,78 +213,82 @@ t-variant-numeric:tabular-nums}
 e{
 content:"";display:inline-block;width:.875rem;margin:0 .25rem .25em .5rem;bo\
 rder-top:2px
-solid var(--accent)}.key.p99:before{border-top:2px dashed var(--second)}.plo\
-t{
-position:relative;height:132px;touch-action:pan-y}.plot svg{display:block;ov\
-erflow:visible}
-.plot text{fill:var(--soft);stroke:var(--card);stroke-width:3px;paint-order:\
-stroke;
-font-size:11px;font-variant-numeric:tabular-nums}.grid{stroke:var(--line)}.l\
-ine{
-fill:none;stroke:var(--accent);stroke-width:1.75;stroke-linecap:round;stroke\
--linejoin:round}
-.line.p99{stroke:var(--second);stroke-dasharray:4 3}.area{fill:var(--accent)\
-;
-opacity:.13}.cross{stroke:var(--edge);stroke-dasharray:2 2}.dot{fill:var(--a\
-ccent);
-stroke:var(--card);stroke-width:1.5}.dot.p99{fill:var(--second)}.plot+.note{
-margin-top:.375rem}.row.send{align-items:center}kbd{padding:0 .3em;border:1p\
-x
-solid var(--line);border-radius:.25rem;font:inherit}.tip{position:absolute;t\
-op:0;
-right:0;padding:0 .5rem;border:1px solid var(--line);border-radius:.25rem;ba\
-ckground:var(--card);
-font-size:.8125rem;font-variant-numeric:tabular-nums;white-space:pre;pointer\
--events:none}
-.tip.left{right:auto;left:2.5rem}.columns{display:grid;grid-template-columns\
-:minmax(0,3fr)
-minmax(0,2fr);gap:1rem}.stack{display:grid;gap:1rem;align-content:start}#rec\
-ords-card{
-display:flex;flex-direction:column}#records-title:before{background:var(--ed\
-ge)}
-.live #records-title:before{background:var(--good)}.scroller{flex:1 1 26rem;
-height:26rem;margin:.5rem -1.25rem -1rem;padding:0 1.25rem;overflow:auto;bor\
-der-top:1px
-solid var(--line)}.scroller:focus-visible{outline-offset:-2px}.records{table\
--layout:fixed}
-.records tr:first-child>*{border-top:0}.records th{width:11.5rem;font-varian\
-t-numeric:tabular-nums}
-.records time{float:right;color:var(--soft);font-size:.8125rem}.records td{o\
-verflow-wrap:anywhere}
-.message{display:-webkit-box;overflow:hidden;font:.8125rem/1.6 var(--mono);u\
-nicode-bidi:isolate;
-white-space:pre-wrap;-webkit-box-orient:vertical;-webkit-line-clamp:4}.gap t\
-d{
-color:var(--soft);font-size:.8125rem;text-align:center}form{display:grid;gap\
-:.75rem;
-margin-top:.5rem}.row{display:flex;flex-wrap:wrap;align-items:end;gap:.75rem\
+solid var(--accent)}.key.p50:before{margin-left:0}.key.p99:before{border-top\
+:2px
+dashed var(--second)}.plot{position:relative;height:132px;touch-action:pan-y\
 }
-.grow{flex:1;min-width:7rem}legend{padding:0}.field,legend{font-size:.8125re\
-m;
-color:var(--soft)}.field input,textarea{display:block;width:100%;min-height:\
-2.25rem;
-margin-top:.25rem;padding:.375rem .625rem;border:1px solid var(--edge);borde\
-r-radius:.375rem;
-background:var(--sunk);color:var(--text);font:.875rem/1.5 var(--mono)}textar\
-ea{
-resize:vertical}[aria-invalid]{border-color:var(--bad)!important}fieldset{mi\
-n-width:0;
-padding:0;border:0}fieldset label{display:inline-flex;align-items:center;gap\
-:.25rem;
-min-height:2.25rem;margin-right:.75rem}input[type=radio]{margin:0;accent-col\
-or:var(--accent)}
-button{min-height:2.25rem;padding:0 .875rem;border:1px solid var(--edge);bor\
-der-radius:.375rem;
-background:var(--card);color:var(--text);font:inherit;font-size:.875rem;curs\
-or:pointer}
-button:hover{background:var(--sunk)}button.primary{border-color:var(--accent\
-);
-background:var(--accent);color:var(--on-accent);font-weight:600}button.prima\
-ry:hover{
-filter:brightness(1.08)}button:disabled{cursor:progress}button.link{min-heig\
-ht:0;
-padding:0;border:0;background:none;color:var(--accent);font-size:inherit;tex\
-t-decoration:underline;
+.plot svg{display:block;overflow:visible}.plot text{fill:var(--soft);stroke:\
+var(--card);
+stroke-width:3px;paint-order:stroke;font-size:11px;font-variant-numeric:tabu\
+lar-nums}
+.grid{stroke:var(--line)}.line{fill:none;stroke:var(--accent);stroke-width:1\
+.75;
+stroke-linecap:round;stroke-linejoin:round}.line.p99{stroke:var(--second);st\
+roke-dasharray:4
+3}.area{fill:var(--accent);opacity:.13}.cross{stroke:var(--edge);stroke-dash\
+array:2
+2}.dot{fill:var(--accent);stroke:var(--card);stroke-width:1.5}.dot.p99{fill:\
+var(--second)}
+.plot+.note{margin-top:.375rem}.row.send{align-items:center}kbd{padding:0 .3\
+em;
+border:1px solid var(--line);border-radius:.25rem;font:inherit}.tip{position\
+:absolute;
+top:0;right:0;padding:0 .5rem;border:1px solid var(--line);border-radius:.25\
+rem;
+background:var(--card);font-size:.8125rem;font-variant-numeric:tabular-nums;
+white-space:pre;pointer-events:none}.tip.left{right:auto;left:3.5rem}.column\
+s{
+display:grid;grid-template-columns:minmax(0,3fr) minmax(0,2fr);gap:1rem}.sta\
+ck{
+display:grid;gap:1rem;align-content:start}#records-card{display:flex;flex-di\
+rection:column}
+#records-title:before{background:var(--edge)}.live #records-title:before{bac\
+kground:var(--good)}
+.scroller{position:relative;flex:1 1 26rem;height:26rem;margin:.5rem -1.25re\
+m
+-1rem;padding:0 1.25rem;overflow:auto;border-top:1px solid var(--line)}.scro\
+ller:focus-visible{
+outline-offset:-2px}.records{table-layout:fixed}.records tbody tr:first-chil\
+d>
+*{border-top:0}.records thead th{padding-block:0;line-height:0}.records th:f\
+irst-child{
+width:12rem;font-variant-numeric:tabular-nums}.records time{float:right;colo\
+r:var(--soft);
+font-size:.8125rem}.records td{overflow-wrap:anywhere}.message{display:-webk\
+it-box;
+overflow:hidden;font:.8125rem/1.6 var(--mono);unicode-bidi:isolate;white-spa\
+ce:pre-wrap;
+-webkit-box-orient:vertical;-webkit-line-clamp:4}.gap td{color:var(--soft);f\
+ont-size:.8125rem;
+text-align:center}form{display:grid;gap:.75rem;margin-top:.5rem}.row{display\
+:flex;
+flex-wrap:wrap;align-items:end;gap:.75rem}.grow{flex:1;min-width:7rem}legend\
+{
+padding:0}.field,legend{font-size:.8125rem;color:var(--soft)}.field input,te\
+xtarea{
+display:block;width:100%;min-height:2.25rem;margin-top:.25rem;padding:.375re\
+m
+.625rem;border:1px solid var(--edge);border-radius:.375rem;background:var(--\
+sunk);
+color:var(--text);font:.875rem/1.5 var(--mono)}textarea{resize:vertical}[ari\
+a-invalid]{
+border-color:var(--bad)!important}fieldset{min-width:0;padding:0;border:0}fi\
+eldset
+label{display:inline-flex;align-items:center;gap:.25rem;min-height:2.25rem;m\
+argin-right:.75rem}
+input[type=radio]{margin:0;accent-color:var(--accent)}button{min-height:2.25\
+rem;
+padding:0 .875rem;border:1px solid var(--edge);border-radius:.375rem;backgro\
+und:var(--card);
+color:var(--text);font:inherit;font-size:.875rem;cursor:pointer}button:hover\
+{
+background:var(--sunk)}button.primary{border-color:var(--accent);background:\
+var(--accent);
+color:var(--on-accent);font-weight:600}button.primary:hover{filter:brightnes\
+s(1.08)}
+button:disabled{cursor:progress}button.link{min-height:0;padding:0;border:0;
+background:none;color:var(--accent);font-size:inherit;text-decoration:underl\
+ine;
 text-decoration-thickness:1px;text-underline-offset:.2em}.head button{min-he\
 ight:2rem}
 .fault,.result{font-size:.875rem;overflow-wrap:anywhere}.fault{color:var(--b\
@@ -305,15 +310,17 @@ rs
 g-inline:.875rem}
 th,td{padding-right:.5rem}.unit{display:none}.members .mono{font-size:.75rem\
 ;
-overflow-wrap:anywhere}.records th{width:6.5rem}.records time{display:block;
+overflow-wrap:anywhere}.records th:first-child{width:6.5rem}.records time{di\
+splay:block;
 float:none}button,.field input,fieldset label{min-height:2.75rem}button.link\
 {
 min-height:1.5rem}.steps button,.send button{flex:1}.keys{display:none}.memb\
 ers
 :is(th,td){font-size:.8125rem}.members .name{font-size:.9375rem}}@media(pref\
 ers-reduced-motion:no-preference){
-.records tr:first-child{animation:arrive .6s ease-out}@keyframes arrive{0%{b\
-ackground:var(--good-ground)}}}
+.records tbody tr:first-child{animation:arrive .6s ease-out}@keyframes arriv\
+e{0%{
+background:var(--good-ground)}}}
 `,
   "elements.js": `export function byId(t){const n=document.getElementById(t);if(n===null)throw\
  new Error(
@@ -608,10 +615,10 @@ aria-label="Newest records"
 <caption class="hidden">
 Newest records, newest first
 </caption>
-<thead class="hidden">
+<thead>
 <tr>
-<th scope="col">Offset and time</th>
-<th scope="col">Key and message</th>
+<th scope="col"><span class="hidden">Offset and time</span></th>
+<th scope="col"><span class="hidden">Key and message</span></th>
 </tr>
 </thead>
 <tbody id="records"></tbody>

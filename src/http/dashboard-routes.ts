@@ -40,6 +40,7 @@ const contentSecurityPolicy = [
 
 interface Asset {
   readonly body: Buffer;
+  readonly type: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly tag: string;
 }
@@ -99,7 +100,7 @@ export class DashboardRoutes {
     const tags = known.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
     const isKnown = tags.includes(asset.tag) || tags.includes("*");
     if (isKnown) exchange.send(304, { ...asset.headers }, "");
-    else exchange.send(200, { ...asset.headers }, asset.body);
+    else exchange.send(200, { ...asset.headers, "Content-Type": asset.type }, asset.body);
   }
 }
 
@@ -107,12 +108,11 @@ function assetOf(name: string, text: string): Asset {
   const body = Buffer.from(text);
   const tag = `"${createHash("sha256").update(body).digest("base64url")}"`;
   const headers = {
-    "Content-Type": contentTypes[extname(name)] ?? "application/octet-stream",
     "Cache-Control": "no-cache",
     ETag: tag,
     "Content-Security-Policy": contentSecurityPolicy,
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
   };
-  return { body, tag, headers };
+  return { body, type: contentTypes[extname(name)] ?? "application/octet-stream", tag, headers };
 }

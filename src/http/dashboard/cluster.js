@@ -133,7 +133,7 @@ function fillRow(row, member, { isSelf }) {
   const [name, role, health, lag, match, rpc] = /** @type {HTMLElement[]} */ ([...row.children]);
   const sub = (/** @type {HTMLElement | undefined} */ cell) => part(cell, 1);
   fillName(part(name, 0), member, isSelf);
-  setText(sub(name), isSelf ? `${member.httpAddr} · this node` : member.httpAddr);
+  setText(sub(name), member.httpAddr);
   setText(part(role, 0), member.role);
   part(role, 0).className = `chip ${member.role}`;
   setText(sub(role), member.voter ? "voter" : "no vote");
@@ -178,10 +178,12 @@ function part(cell, at) {
  */
 function fillName(place, { name, httpAddr }, isSelf) {
   const href = isSelf ? undefined : dashboardOf(httpAddr);
-  const link = place.firstElementChild;
-  if (place.textContent === name && (link?.getAttribute("href") ?? undefined) === href) return;
-  if (href === undefined) place.textContent = name;
-  else place.replaceChildren(make("a", { href }, name));
+  const told = `${name} ${isSelf ? "this node" : (href ?? "")}`;
+  if (place.dataset["told"] === told) return;
+  place.dataset["told"] = told;
+  const shown = href === undefined ? name : make("a", { href }, name);
+  place.replaceChildren(shown);
+  if (isSelf) place.append(" ", make("span", { class: "note" }, "this node"));
 }
 
 /**
