@@ -578,7 +578,7 @@ Each member's role, health and lag
 Appends that this node answered; estimated from buckets.
 </p>
 </figure>
-<details id="values" class="card">
+<details id="values" class="card" aria-label="The plots as a table">
 <summary>The plots as a table</summary>
 <table>
 <caption>

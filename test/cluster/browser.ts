@@ -51,6 +51,7 @@ export class BrowserPage {
   #lastId = 0;
   #session: string | undefined;
   #received = "";
+  #isAnswerLost = false;
 
   private constructor(path: string) {
     const options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"];
@@ -171,6 +172,22 @@ export class BrowserPage {
     await this.send("Input.dispatchKeyEvent", { type: "keyUp", ...event });
   }
 
+  /**
+   * Loses the node's answer to the next request for a path: the request arrives, and the page
+   * hears nothing.
+   */
+  async loseNextAnswer(path: string): Promise<void> {
+    this.#isAnswerLost = false;
+    const patterns = [{ urlPattern: `*${path}`, requestStage: "Response" }];
+    await this.send("Fetch.enable", { patterns });
+  }
+
+  /** Waits until the answer is lost. */
+  async answerLost(): Promise<void> {
+    await until("an answer to be lost", async () => (this.#isAnswerLost ? true : undefined));
+    await this.send("Fetch.disable");
+  }
+
   /** Names and roles as assistive software is told them. */
   async accessible(): Promise<{ role: string; name: string }[]> {
     const { nodes } = await this.send("Accessibility.getFullAXTree");
@@ -212,7 +229,18 @@ export class BrowserPage {
     }
   }
 
-  #note(method: string, params: Record<string, never>): void {
+  #note(method: string, params: Record<string, unknown>): void {
+    if (method === "Fetch.requestPaused") {
+      const { requestId } = params;
+      const lost = this.send("Fetch.failRequest", { requestId, errorReason: "ConnectionReset" });
+      lost.then(
+        () => {
+          this.#isAnswerLost = true;
+        },
+        () => undefined,
+      );
+      return;
+    }
     const events = ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"];
     if (events.includes(method)) this.said.push(JSON.stringify(params));
     if (method === "Network.requestWillBeSent") {
