@@ -129,38 +129,40 @@ white-space:nowrap}.skip{position:absolute;z-index:2;padding:.5rem 1rem;back\
 ground:var(--card)}
 .mono{font-family:var(--mono);font-size:.8125rem}.note,.sub{color:var(--soft\
 );
-font-size:.8125rem}.none{color:var(--soft);font-style:italic}.sub{display:bl\
-ock}
-.good{color:var(--good)}.bad{color:var(--bad)}.chip{display:inline-block;max\
--width:100%;
-padding:0 .5em;border:1px solid var(--line);border-radius:1em;background:var\
-(--sunk);
-color:var(--soft);font-size:.8125rem;overflow-wrap:anywhere}.members .chip{w\
-hite-space:nowrap}
-.chip.leader{border-color:var(--accent);background:var(--accent);color:var(-\
--on-accent)}
-.top{display:flex;align-items:center;gap:.75rem;padding:1rem 0}.top h1{flex:\
-1;
-min-width:0;padding-left:.75rem;border-left:1px solid var(--line);font-size:\
-1rem;
-overflow-wrap:anywhere}.brand{display:flex;align-items:center;gap:.5rem;font\
--weight:700;
-letter-spacing:-.01em}#freshness:before,#records-title:before,.health:before\
-{
-content:"";display:inline-block;width:.5rem;height:.5rem;margin-right:.4em;b\
-order-radius:50%;
-background:currentcolor}#freshness{border-color:transparent;background:var(-\
--good-ground);
-color:var(--good);white-space:nowrap}.stale #freshness{background:var(--bad-\
-ground);
-color:var(--bad)}footer{padding-top:1.25rem;font:.8125rem var(--mono)}footer
-a{display:inline-block;margin-right:1rem;padding:.25rem 0}main{display:grid;
-gap:1rem}main>*,.columns>*,.stack>*,.plots>*{min-width:0}.card{padding:1rem \
-1.25rem;
-border:1px solid var(--line);border-radius:.625rem;background:var(--card)}.s\
-tale
-.state,.stale .plots .card,.stale #records-card,.stale .state~.card{border:1\
-px
+font-size:.8125rem}.name .note{font-weight:400}.none{color:var(--soft);font-\
+style:italic}
+.sub{display:block}.good{color:var(--good)}.bad{color:var(--bad)}.chip{displ\
+ay:inline-block;
+max-width:100%;padding:0 .5em;border:1px solid var(--line);border-radius:1em\
+;
+background:var(--sunk);color:var(--soft);font-size:.8125rem;overflow-wrap:an\
+ywhere}
+.members .chip{white-space:nowrap}.chip.leader{border-color:var(--accent);ba\
+ckground:var(--accent);
+color:var(--on-accent)}.top{display:flex;align-items:center;gap:.75rem;paddi\
+ng:1rem
+0}.top h1{flex:1;min-width:0;padding-left:.75rem;border-left:1px solid var(-\
+-line);
+font-size:1rem;overflow-wrap:anywhere}.brand{display:flex;align-items:center\
+;
+gap:.5rem;font-weight:700;letter-spacing:-.01em}#freshness:before,#records-t\
+itle:before,
+.health:before{content:"";display:inline-block;width:.5rem;height:.5rem;marg\
+in-right:.4em;
+border-radius:50%;background:currentcolor}#freshness{border-color:transparen\
+t;
+background:var(--good-ground);color:var(--good);white-space:nowrap}.stale #f\
+reshness{
+background:var(--bad-ground);color:var(--bad)}footer{padding-top:1.25rem;fon\
+t:.8125rem
+var(--mono)}footer a{display:inline-block;margin-right:1rem;padding:.25rem 0\
+}
+main{display:grid;gap:1rem}main>*,.columns>*,.stack>*,.plots>*{min-width:0}.\
+card{
+padding:1rem 1.25rem;border:1px solid var(--line);border-radius:.625rem;back\
+ground:var(--card)}
+.stale .state,.stale .plots .card,.stale #records-card,.stale .state~.card{b\
+order:1px
 dashed var(--edge);filter:grayscale(1)}.banner{display:flex;flex-wrap:wrap;a\
 lign-items:center;
 justify-content:space-between;gap:.5rem 1rem;padding:.75rem 1.25rem;border:1\
