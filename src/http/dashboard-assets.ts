@@ -201,14 +201,17 @@ ght:0}
 thead th{border:0;padding-block:.25rem;color:var(--soft);font-size:.8125rem}
 .number{text-align:right;font-variant-numeric:tabular-nums}.name{font-weight\
 :600;
-overflow-wrap:anywhere}.members .number,.members td.mono{padding-right:2rem}
-.behind{color:var(--warn);font-weight:600}.health{white-space:nowrap}.plots{
-display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:1rem}.plots d\
-etails{
-grid-column:1 / -1;padding-block:.5rem}summary{padding-block:.25rem;cursor:p\
-ointer}
-figcaption{display:flex;flex-wrap:wrap;align-items:baseline;justify-content:\
-space-between;
+overflow-wrap:anywhere}.members td.number,.members td.mono{padding-right:2re\
+m}
+.members .mono,.members td.number,.verdict{overflow-wrap:anywhere}.verdict>d\
+iv{
+min-width:0}.behind{color:var(--warn);font-weight:600}.health{white-space:no\
+wrap}
+.plots{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:1rem}.\
+plots
+details{grid-column:1 / -1;padding-block:.5rem}summary{padding-block:.25rem;
+cursor:pointer}figcaption{display:flex;flex-wrap:wrap;align-items:baseline;j\
+ustify-content:space-between;
 gap:0 1rem;margin-bottom:.5rem}.now{color:var(--soft);font-size:.8125rem;fon\
 t-variant-numeric:tabular-nums}
 .now output{color:var(--text);font-size:1.0625rem;font-weight:600}.key:befor\
@@ -311,15 +314,14 @@ rs
 .card,.banner{padding-inline:.875rem}.scroller{margin-inline:-.875rem;paddin\
 g-inline:.875rem}
 th,td{padding-right:.5rem}.unit{display:none}.members .mono{font-size:.75rem\
-;
-overflow-wrap:anywhere}.records th:first-child{width:6.5rem}.records time{di\
-splay:block;
-float:none}button,.field input,fieldset label{min-height:2.75rem}button.link\
-{
-min-height:1.5rem}.steps button,.send button{flex:1}.keys{display:none}.memb\
-ers
-:is(th,td){font-size:.8125rem}.members .name{font-size:.9375rem}}@media(pref\
-ers-reduced-motion:no-preference){
+}
+.records th:first-child{width:6.5rem}.records time{display:block;float:none}
+button,.field input,fieldset label{min-height:2.75rem}button.link{min-height\
+:1.5rem}
+.steps button,.send button{flex:1}.keys{display:none}.members :is(th,td){fon\
+t-size:.8125rem}
+.members .name{font-size:.9375rem}}@media(prefers-reduced-motion:no-preferen\
+ce){
 .records tbody tr:first-child{animation:arrive .6s ease-out}@keyframes arriv\
 e{0%{
 background:var(--good-ground)}}}

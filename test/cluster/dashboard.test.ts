@@ -101,6 +101,55 @@ describe("the dashboard", () => {
     }
   });
 
+  test("shows a new leader by itself, and tells those who hear the page", async () => {
+    const [follower] = await cluster.followers();
+    const leader = await cluster.leader();
+    if (follower === undefined) throw new Error("there is no follower");
+    await open(follower);
+    const { members } = await follower.status();
+    const id = members.find(({ name }) => name === follower.name)?.id;
+    const moved = await ask(`${leader.httpUrl}/cluster/leader`, {
+      method: "POST",
+      body: JSON.stringify({ id }),
+    });
+    expect(moved.status).toBe(202);
+    await shows("#fact-leader", new RegExp(`^${follower.name}$`));
+    await shows("#state-title", /^Healthy$/);
+    await shows("#announcer", new RegExp(`${follower.name} leads`));
+    await cluster.untilVoters(3);
+  });
+
+  test("stays within a phone's width with the longest names and addresses", async () => {
+    await open(cluster.node(0), 360);
+    await click("#pause");
+    // The page asks a node whose answer is as long as an answer may be.
+    const long = `"${"n".repeat(63)}"`;
+    await page.evaluate(`(() => {
+      const asked = window.fetch;
+      window.fetch = async (path, init) => {
+        const answer = await asked(path, init);
+        if (path !== "cluster") return answer;
+        const status = await answer.json();
+        status.node.name = ${long};
+        for (const member of status.members) {
+          Object.assign(member, { name: ${long}, httpAddr: ${long} + ".example:5000" });
+          Object.assign(member, { lag: 9007199254740991, lastContactMs: 123456, alive: false });
+        }
+        Object.assign(status.leader, { name: ${long} });
+        Object.assign(status, { endOffset: 9007199254740991, term: 9007199254740991 });
+        return new Response(JSON.stringify(status));
+      };
+    })()`);
+    await shows("h1", /^n{63}$/);
+    await shows("#members", /9007199254740991/);
+    const overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
+    for (const width of [360, 768, 1280]) {
+      await page.look({ width, height: 900 });
+      await keep(`long-${width}`);
+      expect(await page.evaluate(overflow), `at ${width}`).toBe(0);
+    }
+  });
+
   test("appends by keyboard on a follower, shows the record arrive, and reads it", async () => {
     const [follower] = await cluster.followers();
     if (follower === undefined) throw new Error("there is no follower");
