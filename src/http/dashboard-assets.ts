@@ -4,11 +4,11 @@
  */
 
 export const dashboardAssets: Readonly<Record<string, string>> = {
-  "cluster.js": `import{ago as $,announce as x,byId as f,count as p,make as l,setText as a}fr\
+  "cluster.js": `import{ago as g,announce as x,byId as f,count as w,make as a,setText as r}fr\
 om"./elements.js";
 const k=1e3,y={numeric:!0};export function verdictOf(t){const{leader:e,membe\
 rs:s,
-node:r,quorum:n,readOnly:c}=t,i=s.filter(({alive:h})=>!h);if(e===null)return\
+node:i,quorum:n,readOnly:c}=t,d=s.filter(({alive:h})=>!h);if(e===null)return\
 {
 kind:"bad",title:n?"No leader":"No leader, no quorum",text:"Writes are refus\
 \\
@@ -20,81 +20,83 @@ es are refused, reads go on."};if(c)return{kind:"bad",title:"Read-only",text\
 :\`\${e.
 name} leads and refuses writes: its disk is full, or nearly.\`};if(t.source=\
 ==
-"local"&&e.id!==r.id)return{kind:"warn",title:"The leader does not answer",t\
-ext:\`\${r.
+"local"&&e.id!==i.id)return{kind:"warn",title:"The leader does not answer",t\
+ext:\`\${i.
 name} gets no answer from \${e.name}. What is below, it knows alone.\`};cons\
 t u=\`\${e.
-name} leads\`;if(i.length>0){const h=i.map(({name:d})=>d).join(", "),o=\`\${\
+name} leads\`;if(d.length>0){const h=d.map(({name:l})=>l).join(", "),o=\`\${\
 u};\\
  not in reach: \${h}. The others make a quorum.\`;return{kind:"warn",title:\`\
-\${i.
+\${d.
 length} of \${s.length} not in reach\`,text:o}}const m=s.length===1?"it is t\
 he\\
  only member":\`all \${s.length} are in reach\`;return{kind:"good",title:"He\
 alt\\
 hy",text:\`\${u}, \${m}.\`}}export class ClusterView{#e=new Map;#t="";show(e\
 ){const{
-leader:s,node:r}=e,n=verdictOf(e);document.title=\`\${r.name}: \${n.title} \\\
+leader:s,node:i}=e,n=verdictOf(e);document.title=\`\${i.name}: \${n.title} \\\
 xB7 pr\\
-oglog\`,a(f("node-name"),r.name),a(f("state-title"),n.title),a(f("state-text\
+oglog\`,r(f("node-name"),i.name),r(f("state-title"),n.title),r(f("state-text\
 "),
-n.text),f("state-mark").className=\`mark \${n.kind}\`,a(f("fact-leader"),s?.\
+n.text),f("state-mark").className=\`mark \${n.kind}\`,r(f("fact-leader"),s?.\
 name??
-"none"),a(f("fact-term"),p(e.term)),a(f("fact-end"),p(e.endOffset)),a(f("fac\
+"none"),r(f("fact-term"),w(e.term)),r(f("fact-end"),w(e.endOffset)),r(f("fac\
 \\
-t-commit"),p(e.commitIndex));const c=e.readOnly||s===null;a(f("fact-writes")\
+t-commit"),w(e.commitIndex));const c=e.readOnly||s===null;r(f("fact-writes")\
 ,
-c?"refused":"accepted"),a(f("fact-cluster"),e.clusterId??"none yet"),this.#n\
+c?"refused":"accepted"),r(f("fact-cluster"),e.clusterId??"none yet"),this.#n\
 (
-e);const i=\`\${n.title}. \${n.text}\`;i!==this.#t&&x(i),this.#t=i}#n({membe\
+e);const d=\`\${n.title}. \${n.text}\`;d!==this.#t&&x(d),this.#t=d}#n({membe\
 rs:e,
-node:s,source:r}){const n=new Set(e.map(({id:o})=>o));for(const[o,d]of this.\
+node:s,source:i}){const n=new Set(e.map(({id:o})=>o));for(const[o,l]of this.\
 #e)
-n.has(o)||(d.remove(),this.#e.delete(o));let c=!1;const i=[...e].sort((o,d)=\
+n.has(o)||(l.remove(),this.#e.delete(o));let c=!1;const d=[...e].sort((o,l)=\
 >o.
-name.localeCompare(d.name,"en",y));for(const o of i){let d=this.#e.get(o.id)\
+name.localeCompare(l.name,"en",y));for(const o of d){let l=this.#e.get(o.id)\
 ;
-d===void 0&&(d=N(),this.#e.set(o.id,d),c=!0),b(d,o,{isSelf:o.id===s.id})}con\
-st u=i.
+l===void 0&&(l=N(),this.#e.set(o.id,l),c=!0),b(l,o,{isSelf:o.id===s.id})}con\
+st u=d.
 flatMap(({id:o})=>this.#e.get(o)??[]);c&&f("members").replaceChildren(...u);
-const m=r==="leader"?"As the leader knows it":\`As \${s.name} alone knows it\
+const m=i==="leader"?"As the leader knows it":\`As \${s.name} alone knows it\
 : \\
-there is no contact with a leader\`,h=e.some(({id:o,role:d})=>o===s.id&&d===\
+there is no contact with a leader\`,h=e.some(({id:o,role:l})=>o===s.id&&l===\
 "\\
-leader");a(f("members-caption"),h?"As this node, the leader, knows it":m)}}f\
+leader");r(f("members-caption"),h?"As this node, the leader, knows it":m)}}f\
 unction N(){
-const t=l("th",{scope:"row"});t.append(l("span",{class:"name"}),l("span",{cl\
+const t=a("th",{scope:"row"});t.append(a("span",{class:"name"}),a("span",{cl\
 ass:"\\
-sub mono"}));const e=l("td",{},l("span",{class:"chip"}),l("span",{class:"sub\
+sub mono"}));const e=a("td",{},a("span",{class:"chip"}),a("span",{class:"sub\
 "})),
-s=l("td",{},l("span",{class:"health"}),l("span",{class:"sub"})),r=l("td",{cl\
+s=a("td",{},a("span",{class:"health"}),a("span",{class:"sub"})),i=a("td",{cl\
 ass:"\\
-number"}),n=l("td",{class:"number spare"});return l("tr",{},t,e,s,r,n,l("td"\
+number"}),n=a("td",{class:"number spare"});return a("tr",{},t,e,s,i,n,a("td"\
 ,
-{class:"mono spare"}))}function b(t,e,{isSelf:s}){const[r,n,c,i,u,m]=[...t.c\
+{class:"mono spare"}))}function b(t,e,{isSelf:s}){const[i,n,c,d,u,m]=[...t.c\
 hildren],
-h=d=>w(d,1);A(w(r,0),e,s),a(h(r),e.httpAddr),a(w(n,0),e.role),w(n,0).classNa\
+h=l=>p(l,1);v(p(i,0),e,s),r(h(i),e.httpAddr),r(p(n,0),e.role),p(n,0).classNa\
 me=
-\`chip \${e.role}\`,a(h(n),e.voter?"voter":"no vote"),a(w(c,0),e.alive?"in r\
+\`chip \${e.role}\`,r(h(n),e.voter?"voter":"no vote"),r(p(c,0),e.alive?"in r\
 eac\\
-h":"not in reach"),w(c,0).className=\`health \${e.alive?"good":"bad"}\`;cons\
+h":"not in reach"),p(c,0).className=\`health \${e.alive?"good":"bad"}\`;cons\
 t{lastContactMs:o}=e;
-a(h(c),o===null?"":o===0?"now":$(o)),g(i,e.lag),i?.classList.toggle("behind"\
+r(h(c),o===null?"":o===0?"now":g(o)),$(d,e.lag),d?.classList.toggle("behind"\
 ,
-(e.lag??0)>=k),g(u,e.matchIndex),m!==void 0&&a(m,e.rpcAddr)}function g(t,e){
-t!==void 0&&(a(t,e===null?"unknown":p(e)),t.classList.toggle("none",e===null\
-))}
-function w(t,e){return t?.children[e]}function A(t,{name:e,httpAddr:s},r){co\
-nst n=r?
-void 0:dashboardOf(s),c=\`\${e} \${r?"this node":n??""}\`;if(t.dataset.told=\
-==c)
-return;t.dataset.told=c;const i=n===void 0?e:l("a",{href:n},e);t.replaceChil\
-dren(
-i),r&&t.append(" ",l("span",{class:"note"},"this node"))}export function das\
-hboardOf(t){
-return/^(?:[A-Za-z0-9._-]{1,253}|\\[[0-9A-Fa-f:.]{2,45}\\]):\\d{1,5}$/.test(\
-t)?
-\`http://\${t}/\`:void 0}
+(e.lag??0)>=k),$(u,e.matchIndex),m!==void 0&&r(m,e.rpcAddr)}function $(t,e){
+if(t!==void 0){if(e!==null)r(t,w(e));else if(t.childElementCount===0){const \
+s=a(
+"span",{"aria-hidden":"true"},"\\u2013");t.replaceChildren(s,a("span",{class\
+:"\\
+hidden"},"unknown"))}}}function p(t,e){return t?.children[e]}function v(t,{n\
+ame:e,
+httpAddr:s},i){const n=i?void 0:dashboardOf(s),c=\`\${e} \${i?"this node":n?\
+?""}\`;
+if(t.dataset.told===c)return;t.dataset.told=c;const d=n===void 0?e:a("a",{hr\
+ef:n},
+e);t.replaceChildren(d),i&&t.append(" ",a("span",{class:"note"},"this node")\
+)}
+export function dashboardOf(t){return/^(?:[A-Za-z0-9._-]{1,253}|\\[[0-9A-Fa-\
+f:.]{2,45}\\]):\\d{1,5}$/.
+test(t)?\`http://\${t}/\`:void 0}
 `,
   "dashboard.css": `:root{--ground: #f4f5f8;--card: #ffffff;--sunk: #f0f2f5;--line: #d8dce3;--ed\
 ge:
@@ -201,8 +203,7 @@ ght:0}
 thead th{border:0;padding-block:.25rem;color:var(--soft);font-size:.8125rem}
 .number{text-align:right;font-variant-numeric:tabular-nums}.name{font-weight\
 :600;
-overflow-wrap:anywhere}.members td.number,.members td.mono{padding-right:2re\
-m}
+overflow-wrap:anywhere}.members .number,.members td.mono{padding-right:2rem}
 .members .mono,.members td.number,.verdict{overflow-wrap:anywhere}.verdict>d\
 iv{
 min-width:0}.behind{color:var(--warn);font-weight:600}.health{white-space:no\
@@ -702,14 +703,14 @@ aria-describedby="read-fault"
 </body>
 </html>
 `,
-  "main.js": `import{announce as $,byId as s,clockTime as k,count as x,duration as r,make \
+  "main.js": `import{announce as $,byId as s,clockTime as b,count as x,duration as r,make \
 as h,
 setText as p,short as w}from"./elements.js";import{ClusterView as P,dashboar\
 dOf as V}from"./cluster.js";
 import{Forms as D}from"./forms.js";import{Plot as A}from"./plots.js";import{
 NewestRecords as F}from"./records.js";import{latencyOf as I,Samples as j,ste\
 psOf as q}from"./samples.js";
-const E=1e3,H=1e4,R=1e4,W=4e3,L=2e4,z=1e4,g=new j,B=new P,O=new D,G=new F(e=\
+const E=1e3,H=1e4,R=1e4,W=4e3,L=2e4,z=1e4,k=new j,B=new P,O=new D,G=new F(e=\
 >{
 s("read-card").scrollIntoView({block:"nearest"}),O.read(e)}),J=new A(s("rate\
 \\
@@ -719,73 +720,74 @@ latency-plot"),{lines:[{name:"p50",value:e=>e.p50},{name:"p99",value:e=>e.p9\
 9}],
 format:r,max:.01});let m=0,d=0,y=0,T=0,v=["",""],N,M=!1;async function S(e){
 return await fetch(e,{cache:"no-store",signal:AbortSignal.timeout(W)})}async\
- function b(){
+ function g(){
 if(clearTimeout(N),M)return;M=!0;try{const[t,o]=await Promise.all([S("cluste\
 \\
 r"),S("metrics")]),a=await t.json();if(!t.ok)throw new Error(a.detail);const\
  i=o.
 ok?await o.text():void 0;Q(a,i)}catch(t){U(t)}finally{M=!1}const e=Math.min(
-R,E*2**Math.min(m-1,10)),n=m>0?e:document.hidden?H:E;N=setTimeout(()=>{b()},
+R,E*2**Math.min(m-1,10)),n=m>0?e:document.hidden?H:E;N=setTimeout(()=>{g()},
 n),m>0&&X(n)}function Q(e,n){m>0&&$("The connection is back."),m=0,d=Date.no\
 w(),
 document.documentElement.classList.remove("stale"),s("banner").hidden=!0,p(s\
 (
 "freshness"),"Live"),B.show(e),G.follow(e.endOffset),O.follow(e.endOffset);c\
 onst t=n===
-void 0?void 0:I(n);g.add({atMs:d,endOffset:e.endOffset,latency:t}),Y(),Z(e,n\
+void 0?void 0:I(n);k.add({atMs:d,endOffset:e.endOffset,latency:t}),Y(),Z(e,n\
 !==
 void 0),ne(e.endOffset)}function U(e){m+=1,e instanceof TypeError||e instanc\
 eof
 DOMException||console.warn(e)}function X(e){const n=d===0?"":\` What is show\
 n\\
- is from \${k(d)}.\`,t=\`The node does not answer; it is asked again every \$\
+ is from \${b(d)}.\`,t=\`The node does not answer; it is asked again every \$\
 {r(
-e/1e3)}.\`;document.documentElement.classList.add("stale"),p(s("freshness"),\
-d===
-0?"No answer":\`As of \${k(d)}\`),p(s("banner-text"),\`\${t}\${n}\`),p(s("ba\
-nner-ti\\
-tle"),d===0?"No answer.":"Connection lost."),s("banner").hidden=!1}function \
-Y(){
-const{points:e}=g,n=e.at(-1),t=(f,_)=>{p(s(f),_??"\\u2013")},o=f=>f??void 0,\
-[
-a,i,l]=[o(n?.rate),o(n?.p50),o(n?.p99)];t("rate-now",a===void 0?void 0:w(a))\
+e/1e3)}.\`;document.documentElement.classList.add("stale"),document.title="N\
+o\\
+ answer \\xB7 proglog",p(s("freshness"),d===0?"No answer":\`As of \${b(d)}\`\
+),p(
+s("banner-text"),\`\${t}\${n}\`),p(s("banner-title"),d===0?"No answer.":"Con\
+nect\\
+ion lost."),s("banner").hidden=!1}function Y(){const{points:e}=k,n=e.at(-1),
+t=(f,_)=>{p(s(f),_??"\\u2013")},o=f=>f??void 0,[a,i,l]=[o(n?.rate),o(n?.p50)\
 ,
-t("p50-now",i===void 0?void 0:r(i)),t("p99-now",l===void 0?void 0:r(l));cons\
-t c=Math.
-max(0,...e.map(f=>f.rate??0)),u=Math.max(0,...e.map(f=>f.p99??0));(performan\
-ce.
-now()-y>L||v[0]==="")&&(v=[\`Append rate, now \${w(a??0)} records per second\
-, \\
-highest \${w(c)}.\`,u===0?"Append latency: no append yet.":ee(i,l,u)]),J.sho\
-w(
-e,d,v[0]??""),K.show(e,d,v[1]??""),C()}function Z({leader:e,node:n},t){const\
- o=s(
-"latency-note"),a=e===null||e.id===n.id?void 0:V(e.httpAddr),l=e?.id===n.id?
-"Appends that this node answered; estimated from buckets.":"Appends are meas\
+o(n?.p99)];t("rate-now",a===void 0?void 0:w(a)),t("p50-now",i===void 0?void \
+0:
+r(i)),t("p99-now",l===void 0?void 0:r(l));const c=Math.max(0,...e.map(f=>f.r\
+ate??
+0)),u=Math.max(0,...e.map(f=>f.p99??0));(performance.now()-y>L||v[0]==="")&&
+(v=[\`Append rate, now \${w(a??0)} records per second, highest \${w(c)}.\`,u\
+===0?
+"Append latency: no append yet.":ee(i,l,u)]),J.show(e,d,v[0]??""),K.show(e,d\
+,
+v[1]??""),C()}function Z({leader:e,node:n},t){const o=s("latency-note"),a=e=\
+==
+null||e.id===n.id?void 0:V(e.httpAddr),l=e?.id===n.id?"Appends that this nod\
 \\
-ured by the node that leads.",c=t?l:"This node serves no metrics.",u=o.query\
-Selector(
-"a");o.dataset.told===c&&u?.getAttribute("href")===a||(o.dataset.told=c,o.re\
-placeChildren(
-c),a!==void 0&&o.append(" ",h("a",{href:a},\`See \${e?.name??""}\`),"."))}fu\
-nction ee(e,n,t){
+e answered; estimated from buckets.":"Appends are measured by the node that \
+\\
+leads.",c=t?l:"This node serves no metrics.",u=o.querySelector("a");o.datase\
+t.
+told===c&&u?.getAttribute("href")===a||(o.dataset.told=c,o.replaceChildren(c\
+),
+a!==void 0&&o.append(" ",h("a",{href:a},\`See \${e?.name??""}\`),"."))}funct\
+ion ee(e,n,t){
 return\`Append latency, \${e===void 0||n===void 0?"no append now":\`now \${r\
 (e)}\\
  for half of the appends, \${r(n)} for 99 of 100\`}; slowest \${r(t)}.\`}fun\
 ction C(){
-if(!s("values").open)return;const e=q(g.points,z).map(({atMs:n,rate:t,p50:o,
+if(!s("values").open)return;const e=q(k.points,z).map(({atMs:n,rate:t,p50:o,
 p99:a})=>{const i=(c,u)=>h("td",{class:"number"},c===null?"\\u2013":u(c)),l=\
 h(
-"th",{scope:"row"},k(n));return h("tr",{},l,i(t,w),i(o,r),i(a,r))});s("value\
+"th",{scope:"row"},b(n));return h("tr",{},l,i(t,w),i(o,r),i(a,r))});s("value\
 \\
 -rows").replaceChildren(...e)}function ne(e){const n=performance.now();if(n-
 y<=L)return;const t=e-T;y>0&&t>0&&$(\`\${x(t)} new records; the log ends at \
 of\\
-fset \${x(e)}.\`),y=n,T=e}s("retry").addEventListener("click",()=>{b()}),s("\
+fset \${x(e)}.\`),y=n,T=e}s("retry").addEventListener("click",()=>{g()}),s("\
 va\\
 lues").addEventListener("toggle",C),document.addEventListener("visibilitycha\
 \\
-nge",()=>{document.hidden||b()}),b();
+nge",()=>{document.hidden||g()}),g();
 `,
   "plots.js": `import{clockTime as x,make as M,setText as v}from"./elements.js";import{nice\
 Above as w,

@@ -365,6 +365,7 @@ describe("in trouble", () => {
       await shows("#state-title", /^No (leader|quorum)/);
       await shows("#fact-writes", /^refused$/);
       await shows("#members-caption", /n1/);
+      await shows("#members tr:nth-child(2)", /not in reach[^]*unknown$/);
       await fill("#message", "refused");
       await click("#append-button");
       await shows("#append-result", /Nothing was appended\.$/);
@@ -392,6 +393,7 @@ describe("in trouble", () => {
       await shows("#banner", /Connection lost\.[^]*What is shown is from \d\d:\d\d:\d\d/);
       await shows("#freshness", /^As of/);
       await shows("#records-note", /^Connecting/);
+      expect(await page.evaluate("document.title")).toMatch(/^No answer/);
       expect(await page.evaluate(`document.documentElement.className`)).toBe("stale");
       await fill("#message", "to nobody");
       await click("#append-button");

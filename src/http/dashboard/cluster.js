@@ -157,8 +157,12 @@ function fillRow(row, member, { isSelf }) {
  */
 function setNumber(cell, value) {
   if (cell === undefined) return;
-  setText(cell, value === null ? "unknown" : count(value));
-  cell.classList.toggle("none", value === null);
+  if (value !== null) {
+    setText(cell, count(value));
+  } else if (cell.childElementCount === 0) {
+    const dash = make("span", { "aria-hidden": "true" }, "–");
+    cell.replaceChildren(dash, make("span", { class: "hidden" }, "unknown"));
+  }
 }
 
 /**

@@ -112,6 +112,7 @@ function tellFailure(waitMs) {
   const since = answeredAtMs === 0 ? "" : ` What is shown is from ${clockTime(answeredAtMs)}.`;
   const text = `The node does not answer; it is asked again every ${duration(waitMs / 1000)}.`;
   document.documentElement.classList.add("stale");
+  document.title = "No answer · proglog";
   setText(byId("freshness"), answeredAtMs === 0 ? "No answer" : `As of ${clockTime(answeredAtMs)}`);
   setText(byId("banner-text"), `${text}${since}`);
   setText(byId("banner-title"), answeredAtMs === 0 ? "No answer." : "Connection lost.");
