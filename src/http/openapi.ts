@@ -353,6 +353,47 @@ const metrics = {
   },
 };
 
+const dashboardHeaders = {
+  ETag: { description: "The file's strong tag", schema: text },
+  "Content-Security-Policy": { description: "Nothing but this node", schema: text },
+} as const;
+
+const dashboardPage = {
+  operationId: "dashboard",
+  summary: "The dashboard, a page for people",
+  responses: {
+    "200": answer("The page", { "text/html": { schema: text } }, dashboardHeaders),
+    "304": answer("The client holds the page"),
+    ...problems("overloaded", "internal"),
+  },
+};
+
+const dashboardFile = {
+  operationId: "dashboardFile",
+  summary: "A script, style or image of the dashboard",
+  parameters: [{ name: "file", in: "path", required: true, schema: text }],
+  responses: {
+    "200": answer(
+      "The file",
+      {
+        "text/javascript": { schema: text },
+        "text/css": { schema: text },
+        "image/svg+xml": { schema: text },
+      },
+      dashboardHeaders,
+    ),
+    "304": answer("The client holds the file"),
+    ...problems("not-found", "overloaded", "internal"),
+  },
+};
+
+/** A browser cannot follow a redirect to the leader: that is another origin. */
+const dashboardAppend = {
+  ...append,
+  operationId: "dashboardAppend",
+  summary: "Append as POST /Data does; a node that does not lead relays to the leader",
+};
+
 const self = {
   operationId: "openApi",
   summary: "This description",
@@ -520,6 +561,9 @@ export const openApi = {
   },
   servers: [{ url: "/" }],
   paths: {
+    "/": readable(dashboardPage),
+    "/dashboard/{file}": readable(dashboardFile),
+    "/dashboard/append": { post: dashboardAppend },
     "/Data": data,
     "/data": lowerCaseData,
     "/Data/outcome": readable(outcome),
