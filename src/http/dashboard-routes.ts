@@ -54,6 +54,7 @@ export const dashboardAppendsMax = 64;
  */
 export function relayingLog(log: LogService): LogService {
   return {
+    outcome: async (producer) => log.outcome(producer),
     produce: (request) => log.produce(request, { relay: true }),
     read: (offset, options) => log.read(offset, options),
     list: (request) => log.list(request),
