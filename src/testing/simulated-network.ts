@@ -114,6 +114,11 @@ export class SimulatedNetwork {
     for (const link of this.#links.values()) link.isCut = false;
   }
 
+  /** New streams on all links: what is sent from now on does not wait behind what is late. */
+  renewStreams(): void {
+    for (const link of this.#links.values()) link.lastArrivalMs = 0;
+  }
+
   /** Sends a message on its way. @returns False if the sender knows that there is no stream. */
   send(sender: Endpoint, peer: Peer, message: Message): boolean {
     const from = hostOf(sender.self.rpcAddr);

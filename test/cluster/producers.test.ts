@@ -154,6 +154,27 @@ async function firstEntryOf(node: NodeProcess): Promise<number> {
   return Number(first);
 }
 
+/** The outcomes that the nodes in turn tell, once they can. */
+async function outcomesOf(
+  nodes: readonly NodeProcess[],
+  sequences: readonly number[],
+): Promise<unknown[]> {
+  const outcomes: unknown[] = [];
+  for (const sequence of sequences) {
+    const node = nodes[sequence % nodes.length];
+    if (node === undefined) throw new Error("there is no node");
+    const path = `/Data/outcome?producerId=asks&sequence=${sequence}`;
+    outcomes.push(
+      await until(`the outcome by ${node.name}`, async () => {
+        const answer = await ask(`${node.httpUrl}${path}`, { timeoutMs: 10_000 });
+        if (answer.status === 200) return answer.body;
+        throw new Error(answer.text);
+      }),
+    );
+  }
+  return outcomes;
+}
+
 async function killAll(nodes: readonly NodeProcess[]): Promise<void> {
   await Promise.all(nodes.map(async (node) => node.kill9()));
 }
@@ -227,6 +248,39 @@ describe("with redirects", () => {
     const values = (await readAll(cluster.node(0).httpUrl)).map((record) => record.message);
     expect(values.filter((value) => value === message)).toEqual([message]);
     await cluster.untilVoters(3);
+  });
+
+  test("an unknown outcome is told by any node, whoever leads", async () => {
+    const leader = await cluster.leader();
+    const followers = await cluster.followers();
+    const sequences = [0, 1, 2, 3];
+    for (const node of followers) node.stop();
+    try {
+      for (const sequence of sequences) {
+        const body = { message: `asked ${sequence}`, producerId: "asks", sequence, timeoutMs: 100 };
+        const answer = await post(leader.httpUrl, body);
+        // Of the last ones a slow machine may notice that there is no quorum.
+        expect([503, 504], answer.text).toContain(answer.status);
+      }
+    } finally {
+      await leader.kill9();
+      for (const node of followers) node.cont();
+    }
+    const outcomes = await outcomesOf(followers, sequences);
+    leader.restart();
+    await cluster.untilVoters(3);
+    expect(await outcomesOf([...followers, leader], sequences)).toEqual(outcomes);
+    const values = (await readAll(leader.httpUrl)).map(({ message }) => message);
+    for (const [at, outcome] of outcomes.entries()) {
+      const offset = values.indexOf(`asked ${at}`);
+      const isApplied = (outcome as { outcome: string }).outcome === "applied";
+      expect(outcome).toMatchObject(isApplied ? { offset, count: 1 } : { outcome: "never" });
+      const late = { message: `asked ${at}`, producerId: "asks", sequence: at };
+      const answer = await post(cluster.node(at % 3).httpUrl, late);
+      if (isApplied) expect(answer.status, answer.text).toBe(200);
+      else expectProblem(answer, "sequence-too-old");
+    }
+    expect((await readAll(leader.httpUrl)).length).toBe(values.length);
   });
 
   test("a client that retries while leaders are killed appends each value once", async () => {

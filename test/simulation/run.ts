@@ -212,6 +212,7 @@ class Run {
     this.#whole = this.#world.nodes;
     this.#faults.heal();
     this.#world.network.faults = { ...this.#world.plan.link, lossRate: 0, longDelayRate: 0 };
+    this.#world.network.renewStreams();
     for (const client of [...this.#writers, ...this.#readers]) client.stop();
     if (this.#world.plan.healsQuorumFirst) await this.#serveWithQuorum();
     this.#restartAll();
