@@ -54,21 +54,25 @@ function knownKills(): Known {
   return JSON.parse(readFileSync(killsPath, "utf8")) as Known;
 }
 
-/** Runs of cores alone are short, and cost a hundredth of one of whole nodes. */
-const coreRunsAtATime = 150;
-const coreSteps = 4000;
+/** Smaller arenas, and what is sought in them too: their runs cost a fraction of one of nodes. */
+const arenas = {
+  cores: { runsAtATime: 150, steps: 4000, isOf: (file: string) => file.startsWith("src/raft/") },
+  "raft-log": {
+    runsAtATime: 10,
+    steps: 30,
+    isOf: (file: string) => file.startsWith("src/storage/raft-"),
+  },
+} as const;
 
 /**
- * The seed of last time, then storms and others by turns: most mutants show in storms. Bugs of the
- * core are sought on cores alone between them: what takes a rare order of many messages is found
- * there a hundred times as fast.
+ * The seed of last time, then storms and others by turns: most mutants show in storms. Between them
+ * bugs of the core are sought on cores alone, and those of the Raft log on a log alone: what takes
+ * a rare order of many events is found there a hundred times as fast.
  */
-function* trialsFor(
-  hint: Trial | undefined,
-  isOfTheCore = false,
-): Generator<Trial, void, undefined> {
+function* trialsFor(hint: Trial | undefined, file = ""): Generator<Trial, void, undefined> {
   if (hint !== undefined && !options.cold) yield hint;
-  let coreSeed = seedFrom;
+  const arena = (["cores", "raft-log"] as const).find((name) => arenas[name].isOf(file));
+  let arenaSeed = seedFrom;
   const all = Array.from({ length: seedTo - seedFrom + 1 }, (_, at) => seedFrom + at);
   const isStorm = (seed: number): boolean => planOf(seed).faults.has("usurpers");
   const storms = all.filter(isStorm);
@@ -77,9 +81,11 @@ function* trialsFor(
     for (const seed of [storms[at], others[at]]) {
       if (seed !== undefined) yield { arena: "nodes", seed, steps };
     }
-    const coreSeedTo = isOfTheCore ? coreSeed + coreRunsAtATime : coreSeed;
-    for (; coreSeed < coreSeedTo; coreSeed += 1) {
-      yield { arena: "cores", seed: coreSeed, steps: coreSteps };
+    if (arena === undefined) continue;
+    const { runsAtATime, steps: arenaSteps } = arenas[arena];
+    for (let run = 0; run < runsAtATime; run += 1) {
+      yield { arena, seed: arenaSeed, steps: arenaSteps };
+      arenaSeed += 1;
     }
   }
 }
@@ -95,8 +101,7 @@ async function hunt(workshop: Workshop, mutant: Mutant, hint: Trial | undefined)
   const startMs = performance.now();
   const secondsSoFar = (): number => (performance.now() - startMs) / 1000;
   let runs = 0;
-  const isOfTheCore = mutant.file.startsWith("src/raft/");
-  for (const trial of trialsFor(hint, isOfTheCore)) {
+  for (const trial of trialsFor(hint, mutant.file)) {
     if (secondsSoFar() > Number(options.seconds)) break;
     const result = await workshop.run(trial);
     runs += 1;

@@ -4,6 +4,7 @@
  */
 import { Simulation as CoreSimulation } from "../raft/simulation.js";
 import { runSeed } from "../simulation/run.js";
+import { RaftLogSchedule } from "../storage/raft-log-schedule.js";
 import type { Trial, TrialResult } from "./workshop.js";
 
 /** A random schedule of cores alone; what its checker finds begins with the invariant's name. */
@@ -22,8 +23,22 @@ function attemptCores({ seed, steps }: Trial): TrialResult {
   }
 }
 
+/** A row of lives of a Raft log; what is found begins with the rule or the invariant. */
+async function attemptRaftLog({ seed, steps }: Trial): Promise<TrialResult> {
+  const schedule = new RaftLogSchedule(seed);
+  try {
+    await schedule.run(steps);
+    return { steps };
+  } catch (error) {
+    const { message } = error as Error;
+    const invariant = /^([IR]-?\w+):/.exec(message)?.[1] ?? "assertion";
+    return { steps: schedule.lives, invariant, message };
+  }
+}
+
 async function attempt(trial: Trial): Promise<TrialResult> {
   if (trial.arena === "cores") return attemptCores(trial);
+  if (trial.arena === "raft-log") return attemptRaftLog(trial);
   const { seed, steps } = trial;
   try {
     const report = await runSeed({ seed, steps, keepEvents: 0 });

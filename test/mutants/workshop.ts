@@ -17,6 +17,7 @@ const copied = [
   "test/simulation",
   "test/history",
   "test/raft",
+  "test/storage",
   "test/mutants/try-seeds.ts",
   "tsconfig.json",
   "package.json",
@@ -25,8 +26,11 @@ const copied = [
 /** A seed that slow hangs, or as good as: it says nothing. */
 const seedSecondsMax = 60;
 
-/** Where a seed is run: on whole nodes (test/simulation), or on cores alone (test/raft/simulation). */
-export type Arena = "nodes" | "cores";
+/**
+ * Where a seed is run: on whole nodes (test/simulation), on cores alone (test/raft/simulation.ts),
+ * or on a Raft log and its disk (test/storage/raft-log-schedule.ts).
+ */
+export type Arena = "nodes" | "cores" | "raft-log";
 
 export interface Trial {
   readonly arena: Arena;

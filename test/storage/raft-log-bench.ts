@@ -26,10 +26,15 @@ export interface OpenLog extends OpenedRaftLog {
   readonly clock: ManualClock;
 }
 
-export async function openLog(disk: Disk, options: Partial<RaftLogOptions> = {}): Promise<OpenLog> {
+/** @param seed Of the salts of its files; another one each time by default. */
+export async function openLog(
+  disk: Disk,
+  options: Partial<RaftLogOptions> = {},
+  seed = (opening += 1),
+): Promise<OpenLog> {
   const failures: Error[] = [];
   const clock = manualClock();
-  const random = randomFrom((opening += 1));
+  const random = randomFrom(seed);
   const ports = { disk, clock, random };
   const opened = await RaftLog.open(ports, { ...smallFiles, ...options }, (error) => {
     failures.push(error);
