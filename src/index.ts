@@ -1,8 +1,8 @@
 /**
- * proglog as a library: a node inside a program.
+ * proglog as a library: a client of a cluster, and a node inside a program.
  *
- * The same node as `proglog-node start` runs; the program owns its life and must close it. What is
- * not exported here is not part of the package's contract.
+ * The node is the same as `proglog-node start` runs. The program owns the life of both and must
+ * close them. What is not exported here is not part of the package's contract.
  */
 import { hostname } from "node:os";
 
@@ -15,10 +15,25 @@ import { silentLogger } from "./observability/logger.js";
 
 export type { NodeOptions } from "./agent/options.js";
 export type { RunningNode } from "./agent/running-node.js";
+export { Client } from "./client/client.js";
+export type { ClientStatus, ConsumeOptions, ReadOptions } from "./client/client.js";
+export type { Consistency, From } from "./client/consumer.js";
+export type { BatchReceipt } from "./client/frame.js";
+export type { ClientOptions, ProducerLimits } from "./client/options.js";
+export { Producer } from "./client/producer.js";
+export type {
+  AppendOptions,
+  ProduceOptions,
+  ProducerOptions,
+  Receipt,
+} from "./client/producer.js";
+export { ConsumedRecord, JsonValue, json } from "./client/record.js";
+export type { RecordInput, RecordValue } from "./client/record.js";
+export type { ServerInfo } from "./client/servers.js";
 export { StartError } from "./agent/start-error.js";
 export { UsageError } from "./agent/option-table.js";
 export { ProglogError, errorTable } from "./common/errors.js";
-export type { ErrorCode, Outcome } from "./common/errors.js";
+export type { ErrorCode, ErrorFields, LeaderHint, Outcome } from "./common/errors.js";
 export type { Logger } from "./observability/logger.js";
 
 /**
