@@ -46,3 +46,10 @@ export function checkAddresses(addresses: readonly string[]): void {
 export function dialTarget(address: string): string {
   return `dns:${address}`;
 }
+
+/** Of an address that was checked; an IPv6 host without its brackets. */
+export function hostAndPort(address: string): { readonly host: string; readonly port: number } {
+  const colon = address.lastIndexOf(":");
+  const host = address.slice(0, colon).replace(/^\[|\]$/g, "");
+  return { host, port: Number(address.slice(colon + 1)) };
+}

@@ -4,7 +4,12 @@
  * grpc-js closes a channel politely: it sends what is left and waits for the other side to hang
  * up. A node that is stopped, or cut off, never does, and would keep the program alive. Here the
  * channel's sockets are known, and destroyed with it.
+ *
+ * The socket that grpc-js itself dials is known only once it is connected, and grpc-js waits for it
+ * as long as the system does: minutes, where a host swallows packets. So the address is tried with a
+ * socket of our own first, for a bounded time; grpc-js dials what answered a moment ago.
  */
+import { connect } from "node:net";
 import type { Socket } from "node:net";
 
 import { ChannelCredentials } from "@grpc/grpc-js";
@@ -13,7 +18,7 @@ import type { CallCredentials, ChannelOptions, ServiceError } from "@grpc/grpc-j
 import type { Clock } from "../common/clock.js";
 import { ProglogError } from "../common/errors.js";
 import { LogClient } from "../gen/log/v1/log.js";
-import { dialTarget } from "./address.js";
+import { dialTarget, hostAndPort } from "./address.js";
 import { fromServiceError } from "./wire-errors.js";
 
 type CreateConnector = ChannelCredentials["_createSecureConnector"];
@@ -42,15 +47,21 @@ const channelOptions: ChannelOptions = {
   "grpc.keepalive_permit_without_calls": 0,
 };
 
+/** How long an address may take to accept a connection. */
+const dialMsMax = 3000;
+
 /** Credentials that pass all to others, and keep hold of the sockets opened with them. */
 class HeldCredentials extends ChannelCredentials {
-  readonly #inner: ChannelCredentials;
+  readonly #inner = ChannelCredentials.createInsecure();
+  readonly #address: string;
+  readonly #clock: Clock;
   readonly #sockets = new Set<Socket>();
   #isReleased = false;
 
-  constructor(inner: ChannelCredentials) {
+  constructor(address: string, clock: Clock) {
     super();
-    this.#inner = inner;
+    this.#address = address;
+    this.#clock = clock;
   }
 
   override _isSecure(): boolean {
@@ -72,12 +83,36 @@ class HeldCredentials extends ChannelCredentials {
         this.#hold(socket);
         return inner.connect(socket);
       },
-      waitForReady: () => inner.waitForReady(),
+      waitForReady: async () => {
+        await this.#tryDial();
+        await inner.waitForReady();
+      },
       getCallCredentials: () => inner.getCallCredentials(),
       destroy: () => {
         inner.destroy();
       },
     };
+  }
+
+  /** Resolves if the address accepts a connection. */
+  async #tryDial(): Promise<void> {
+    if (this.#isReleased) throw new Error("The channel is dropped.");
+    await new Promise<void>((resolve, reject) => {
+      const socket = connect(hostAndPort(this.#address));
+      const timer = this.#clock.setTimer(dialMsMax, () => {
+        socket.destroy(new Error(`${this.#address} accepts no connection`));
+      });
+      this.#hold(socket);
+      socket.once("connect", () => {
+        resolve();
+        socket.destroy();
+      });
+      socket.once("error", reject);
+      socket.once("close", () => {
+        timer.cancel();
+        reject(new Error("The channel is dropped."));
+      });
+    });
   }
 
   #hold(socket: Socket): void {
@@ -119,11 +154,12 @@ export class NodeChannel {
   readonly address: string;
   readonly client: LogClient;
   readonly #clock: Clock;
-  readonly #credentials = new HeldCredentials(ChannelCredentials.createInsecure());
+  readonly #credentials: HeldCredentials;
 
   constructor(address: string, clock: Clock) {
     this.address = address;
     this.#clock = clock;
+    this.#credentials = new HeldCredentials(address, clock);
     this.client = new LogClient(dialTarget(address), this.#credentials, channelOptions);
   }
 

@@ -242,6 +242,7 @@ export class Client implements AsyncDisposable {
       for (let attempt = 0; ; attempt += 1) {
         const isAnswered = await this.#unlessEnded(this.#servers.refresh(), operation, deadlineMs);
         if (isAnswered) break;
+        if (this.#clock.now() >= deadlineMs) throw this.#noAnswer();
         await this.#rest(attempt, operation.signal);
       }
     } finally {
@@ -293,6 +294,7 @@ export class Client implements AsyncDisposable {
     ask: (channel: NodeChannel, limits: CallLimits) => Promise<T>,
   ): Promise<T> {
     let avoided: string | undefined;
+    let last: ProglogError | undefined;
     for (let attempt = 0; ; attempt += 1) {
       if (this.#servers.members.length === 0) {
         await unlessAborted(this.#servers.refresh(), signal);
@@ -309,10 +311,12 @@ export class Client implements AsyncDisposable {
         return answer;
       } catch (error) {
         signal.throwIfAborted();
-        const isOver = this.#clock.now() >= deadlineMs;
-        if (!(error instanceof ProglogError) || !isReadRetryable(error) || isOver) throw error;
+        if (!(error instanceof ProglogError) || !isReadRetryable(error)) throw error;
+        // A try that was cut short by the deadline says less than the one before it.
+        if (this.#clock.now() >= deadlineMs) throw last ?? error;
         this.#servers.failed(address);
         avoided = address;
+        last = error;
       }
       if (attempt > 0) await this.#rest(attempt, signal);
     }
@@ -351,6 +355,11 @@ export class Client implements AsyncDisposable {
     }
   }
 
+  #noAnswer(): ProglogError {
+    const all = this.#servers.addresses().join(", ");
+    return new ProglogError("unavailable", `No node answers at ${all}.`, { outcome: null });
+  }
+
   /** @throws ProglogError `unavailable` at the deadline; the signal's reason. */
   async #unlessEnded<T>(promise: Promise<T>, { signal }: Operation, deadlineMs: number): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -361,11 +370,7 @@ export class Client implements AsyncDisposable {
       };
       const abort = (): void => end(() => reject(signal.reason as Error));
       const leftMs = Math.max(0, deadlineMs - this.#clock.now());
-      const timer = this.#clock.setTimer(leftMs, () => {
-        const all = this.#servers.addresses().join(", ");
-        const error = new ProglogError("unavailable", `No node answers at ${all}.`, { outcome: null });
-        end(() => reject(error));
-      });
+      const timer = this.#clock.setTimer(leftMs, () => end(() => reject(this.#noAnswer())));
       signal.addEventListener("abort", abort, { once: true });
       if (signal.aborted) abort();
       promise.then(

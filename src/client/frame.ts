@@ -24,27 +24,50 @@ export interface BatchReceipt {
   readonly duplicate: boolean;
 }
 
-/** One call of produce. */
-export interface Entry {
-  readonly contents: readonly RecordContent[];
-  /** Bytes once encoded. */
-  readonly bytes: number;
+/** On what terms a call of produce is to be done. */
+export interface EntryTerms {
   readonly expectedOffset: number | undefined;
   /** Only of a producer with an id. */
   readonly sequence: number | undefined;
   readonly sinceMs: number;
   readonly deadlineMs: number;
   /** Goes as an append of its own. */
+  readonly isAlone: boolean;
+}
+
+/** One call of produce. A class, because there are many of them: its fields are set one by one. */
+export class Entry {
+  readonly contents: readonly RecordContent[];
+  /** Bytes once encoded. */
+  readonly bytes: number;
+  readonly expectedOffset: number | undefined;
+  readonly sequence: number | undefined;
+  readonly sinceMs: number;
+  readonly deadlineMs: number;
   isAlone: boolean;
   /** Encoded, once there was room for it. */
-  records: Buffer | undefined;
-  frame: Frame | undefined;
-  isSettled: boolean;
+  records: Buffer | undefined = undefined;
+  frame: Frame | undefined = undefined;
+  isSettled = false;
   readonly promise: Promise<BatchReceipt>;
-  readonly resolve: (receipt: BatchReceipt) => void;
-  readonly reject: (error: unknown) => void;
+  resolve: (receipt: BatchReceipt) => void = () => undefined;
+  reject: (error: unknown) => void = () => undefined;
   /** Stops listening to the caller's signal. */
-  unlisten: () => void;
+  unlisten: (() => void) | undefined = undefined;
+
+  constructor(contents: readonly RecordContent[], bytes: number, terms: EntryTerms) {
+    this.contents = contents;
+    this.bytes = bytes;
+    this.expectedOffset = terms.expectedOffset;
+    this.sequence = terms.sequence;
+    this.sinceMs = terms.sinceMs;
+    this.deadlineMs = terms.deadlineMs;
+    this.isAlone = terms.isAlone;
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+  }
 }
 
 /** Ends an entry, unless it has ended. */

@@ -11,10 +11,11 @@
  */
 import type { Clock } from "../common/clock.js";
 import { ProglogError } from "../common/errors.js";
+import type { RecordContent } from "../common/record.js";
 import { recordBytes } from "../common/record.js";
 import { Backlog } from "./backlog.js";
-import type { BatchReceipt, Entry } from "./frame.js";
-import { givenUp } from "./frame.js";
+import type { BatchReceipt } from "./frame.js";
+import { Entry, givenUp } from "./frame.js";
 import type { Hold } from "./operations.js";
 import type { ProducerLimits } from "./options.js";
 import { ProducerLink } from "./producer-link.js";
@@ -100,8 +101,9 @@ export class Producer implements AsyncDisposable {
    * @throws ProglogError; its `outcome` says what became of the record.
    */
   async produce(value: RecordValue, options: ProduceOptions = {}): Promise<Receipt> {
-    const { key, headers, ...rest } = options;
-    const { offset, timestampMs, duplicate } = await this.#append([{ value, key, headers }], rest);
+    const { key, headers } = options;
+    const content = contentOf({ value, key, headers });
+    const { offset, timestampMs, duplicate } = await this.#append([content], options);
     return { offset, timestampMs, duplicate };
   }
 
@@ -114,10 +116,10 @@ export class Producer implements AsyncDisposable {
     records: readonly (RecordInput | RecordValue)[],
     options: AppendOptions = {},
   ): Promise<BatchReceipt> {
-    const inputs = records.map((record) =>
-      typeof record === "object" && "value" in record ? record : { value: record },
+    const contents = records.map((record) =>
+      contentOf(typeof record === "object" && "value" in record ? record : { value: record }),
     );
-    return this.#append(inputs, options);
+    return this.#append(contents, options);
   }
 
   /** Resolves when there is room in the buffer: what a program that does not await each call asks. */
@@ -160,11 +162,13 @@ export class Producer implements AsyncDisposable {
     await this.close();
   }
 
-  async #append(inputs: readonly RecordInput[], options: AppendOptions): Promise<BatchReceipt> {
+  async #append(
+    contents: readonly RecordContent[],
+    options: AppendOptions,
+  ): Promise<BatchReceipt> {
     if (this.#isClosed) {
       throw new ProglogError("unavailable", "The producer is closed.", { retryable: false });
     }
-    const contents = inputs.map(contentOf);
     if (contents.length === 0) throw invalid("A batch holds at least one record.");
     const bytes = contents.reduce((sum, content) => sum + recordBytes(content), 0);
     if (bytes > appendBytesMax) {
@@ -187,20 +191,13 @@ export class Producer implements AsyncDisposable {
   #entry(contents: Entry["contents"], bytes: number, options: AppendOptions): Entry {
     const { expectedOffset, timeoutMs = this.#limits.deliveryTimeoutMs } = options;
     const sinceMs = this.#clock.now();
-    let resolve: Entry["resolve"] = () => undefined;
-    let reject: Entry["reject"] = () => undefined;
-    const promise = new Promise<BatchReceipt>((onResolved, onRejected) => {
-      resolve = onResolved;
-      reject = onRejected;
-    });
-    return {
-      ...{ contents, bytes, expectedOffset, sinceMs, promise, resolve, reject },
+    return new Entry(contents, bytes, {
+      expectedOffset,
       sequence: this.#isNamed ? this.#takeSequence(options.sequence) : undefined,
+      sinceMs,
       deadlineMs: sinceMs + timeoutMs,
       isAlone: this.#isNamed || expectedOffset !== undefined,
-      ...{ records: undefined, frame: undefined, isSettled: false },
-      unlisten: () => undefined,
-    };
+    });
   }
 
   #takeSequence(named: number | undefined): number {
@@ -229,7 +226,7 @@ export class Producer implements AsyncDisposable {
   #settle(entry: Entry, result: BatchReceipt | ProglogError): void {
     if (entry.isSettled) return;
     entry.isSettled = true;
-    entry.unlisten();
+    entry.unlisten?.();
     this.#pending.delete(entry);
     this.#backlog.remove(entry);
     this.#hold.give();

@@ -59,6 +59,9 @@ function valueBytes(value: RecordValue): Buffer {
  * @throws ProglogError `invalid-request`.
  */
 export function contentOf({ value, key, headers }: RecordInput): RecordContent {
+  if (key === undefined && headers === undefined && !(value instanceof JsonValue)) {
+    return { value: valueBytes(value) };
+  }
   const isPlain = headers === undefined || Object.values(headers).every(isText);
   if (!isPlain || (key !== undefined && !isText(key))) {
     throw invalid("A key, and each header, is a string.");
