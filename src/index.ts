@@ -21,12 +21,7 @@ export type { Consistency, From } from "./client/consumer.js";
 export type { BatchReceipt } from "./client/frame.js";
 export type { ClientOptions, ProducerLimits } from "./client/options.js";
 export { Producer } from "./client/producer.js";
-export type {
-  AppendOptions,
-  ProduceOptions,
-  ProducerOptions,
-  Receipt,
-} from "./client/producer.js";
+export type { AppendOptions, ProduceOptions, ProducerOptions, Receipt } from "./client/producer.js";
 export { ConsumedRecord, JsonValue, json } from "./client/record.js";
 export type { RecordInput, RecordValue } from "./client/record.js";
 export type { ServerInfo } from "./client/servers.js";

@@ -14,8 +14,8 @@ const bracketedPattern = /^\[([^\]]+)\]:(\d{1,5})$/;
 const plainPattern = /^([A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?):(\d{1,5})$/;
 
 /** True for `host:port`, an IPv6 host in brackets, a port from 1 to 65 535. */
-export function isAddress(text: string): boolean {
-  if (text.length > addressLengthMax) return false;
+export function isAddress(text: unknown): boolean {
+  if (typeof text !== "string" || text.length > addressLengthMax) return false;
   const bracketed = bracketedPattern.exec(text);
   const [, host, port] = bracketed ?? plainPattern.exec(text) ?? [];
   if (host === undefined || port === undefined) return false;
@@ -33,8 +33,8 @@ export function checkAddresses(addresses: readonly string[]): void {
     throw new ProglogError("invalid-request", "Option servers must name at least one address.");
   }
   for (const address of addresses) {
-    if (typeof address === "string" && isAddress(address)) continue;
-    const shown = JSON.stringify(String(address).slice(0, addressLengthMax));
+    if (isAddress(address)) continue;
+    const shown = JSON.stringify(address).slice(0, addressLengthMax);
     throw new ProglogError(
       "invalid-request",
       `Option servers: ${shown} is not host:port (an rpc address, such as 127.0.0.1:8400).`,

@@ -42,7 +42,9 @@ export class Backlog {
     const { bufferedBytesMax, whenFull } = this.#limits;
     if (entry.bytes > bufferedBytesMax) {
       const detail = `The append has ${String(entry.bytes)} bytes, more than the buffer holds.`;
-      throw new ProglogError("record-too-large", detail, { fields: { bytesMax: bufferedBytesMax } });
+      throw new ProglogError("record-too-large", detail, {
+        fields: { bytesMax: bufferedBytesMax },
+      });
     }
     const hasRoom = this.#waiting.size === 0 && this.#bytes + entry.bytes <= bufferedBytesMax;
     if (hasRoom) {

@@ -37,7 +37,8 @@ export class BatchStream {
     const call = channel.client.produceBatch();
     this.#call = call;
     this.#timer = clock.setTimer(acceptMs, () => {
-      const detail = `The node at ${this.address} did not take the stream in ${String(acceptMs)} ms.`;
+      const who = `The node at ${this.address}`;
+      const detail = `${who} did not take the stream in ${String(acceptMs)} ms.`;
       this.#end(new ProglogError("unavailable", detail), true);
       call.cancel();
     });

@@ -6,8 +6,8 @@
  * channel's sockets are known, and destroyed with it.
  *
  * The socket that grpc-js itself dials is known only once it is connected, and grpc-js waits for it
- * as long as the system does: minutes, where a host swallows packets. So the address is tried with a
- * socket of our own first, for a bounded time; grpc-js dials what answered a moment ago.
+ * as long as the system does: minutes, where a host swallows packets. So the address is tried with
+ * a socket of our own first, for a bounded time; grpc-js dials what answered a moment ago.
  */
 import { connect } from "node:net";
 import type { Socket } from "node:net";

@@ -178,8 +178,10 @@ export class Client implements AsyncDisposable {
     const { consistency = "linearizable", timeoutMs = this.#options.readTimeoutMs } = options;
     const operation = this.#operations.begin(options.signal);
     try {
-      return await this.#readUntil(this.#clock.now() + timeoutMs, operation.signal, (channel, limits) =>
-        readRecord(channel, { offset, consistency }, limits),
+      return await this.#readUntil(
+        this.#clock.now() + timeoutMs,
+        operation.signal,
+        (channel, limits) => readRecord(channel, { offset, consistency }, limits),
       );
     } finally {
       operation.end();
@@ -361,7 +363,11 @@ export class Client implements AsyncDisposable {
   }
 
   /** @throws ProglogError `unavailable` at the deadline; the signal's reason. */
-  async #unlessEnded<T>(promise: Promise<T>, { signal }: Operation, deadlineMs: number): Promise<T> {
+  async #unlessEnded<T>(
+    promise: Promise<T>,
+    { signal }: Operation,
+    deadlineMs: number,
+  ): Promise<T> {
     return new Promise((resolve, reject) => {
       const end = (finish: () => void): void => {
         timer.cancel();
@@ -375,7 +381,7 @@ export class Client implements AsyncDisposable {
       if (signal.aborted) abort();
       promise.then(
         (value) => end(() => resolve(value)),
-        (error: unknown) => end(() => reject(error as Error)),
+        (error: unknown) => end(() => reject(error)),
       );
     });
   }

@@ -103,7 +103,7 @@ function checkRanges(options: object): void {
     const range = `an integer from ${String(least)} to ${String(largest)}`;
     throw new ProglogError(
       "invalid-request",
-      `Option ${name} must be ${range}, not ${String(value)}.`,
+      `Option ${name} must be ${range}, not ${JSON.stringify(value)}.`,
     );
   }
   const whenFull: unknown = Reflect.get(options, "whenFull");

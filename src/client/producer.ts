@@ -122,7 +122,7 @@ export class Producer implements AsyncDisposable {
     return this.#append(contents, options);
   }
 
-  /** Resolves when there is room in the buffer: what a program that does not await each call asks. */
+  /** Resolves when there is room in the buffer, for a program that does not await each call. */
   async ready(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
     const { signal } = options;
     signal?.throwIfAborted();
@@ -162,17 +162,15 @@ export class Producer implements AsyncDisposable {
     await this.close();
   }
 
-  async #append(
-    contents: readonly RecordContent[],
-    options: AppendOptions,
-  ): Promise<BatchReceipt> {
+  async #append(contents: readonly RecordContent[], options: AppendOptions): Promise<BatchReceipt> {
     if (this.#isClosed) {
       throw new ProglogError("unavailable", "The producer is closed.", { retryable: false });
     }
     if (contents.length === 0) throw invalid("A batch holds at least one record.");
     const bytes = contents.reduce((sum, content) => sum + recordBytes(content), 0);
     if (bytes > appendBytesMax) {
-      const detail = `The append has ${String(bytes)} bytes; the limit is ${String(appendBytesMax)}.`;
+      const limit = String(appendBytesMax);
+      const detail = `The append has ${String(bytes)} bytes; the limit is ${limit}.`;
       throw new ProglogError("record-too-large", detail, { fields: { bytesMax: appendBytesMax } });
     }
     checkAppend(options, this.#isNamed);

@@ -215,7 +215,10 @@ describe("a producer with an id", () => {
     const batch = await first.produceBatch(["b", "c"], { sequence: 9 });
     expect(batch).toMatchObject({ offset: 1, count: 2, duplicate: false });
     const second = clientOf(cluster).producer({ id: "till-3" });
-    expect(await second.produce("a", { sequence: 4 })).toMatchObject({ offset: 0, duplicate: true });
+    expect(await second.produce("a", { sequence: 4 })).toMatchObject({
+      offset: 0,
+      duplicate: true,
+    });
     const repeat = await second.produceBatch(["b", "c"], { sequence: 9 });
     expect(repeat).toMatchObject({ offset: 1, count: 2, duplicate: true });
     const old = await failureOf(second.produce("x", { sequence: 5 }));
