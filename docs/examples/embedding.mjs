@@ -3,11 +3,11 @@
  *
  *     node docs/examples/embedding.mjs ./my-log
  */
-import { Client, startNode } from "proglog";
+import { startNode } from "proglog";
 
 const [dataDir = "./proglog-data"] = process.argv.slice(2);
 const node = await startNode({ dataDir, httpAddr: "127.0.0.1:0", rpcAddr: "127.0.0.1:0" });
-const client = new Client({ servers: [node.rpcAddr] });
+const { client } = node;
 
 try {
   const { offset } = await client.produce(`run at ${new Date().toISOString()}`);
@@ -16,7 +16,6 @@ try {
     if (record.offset < offset) console.log(record.text());
   }
 } finally {
-  // The client first: it would look for the node until it is there again.
-  await client.close();
+  // It closes its client first.
   await node.close();
 }

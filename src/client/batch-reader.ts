@@ -36,7 +36,7 @@ export class BatchReader {
     this.#call = call;
     let failure: unknown;
     call.on("data", (response: ConsumeBatchesResponse) => {
-      call.pause();
+      // Whoever waits for it stops waiting, and with that pauses the stream.
       this.#add(eventOf(response));
     });
     call.on("error", (error) => {

@@ -110,6 +110,19 @@ describe("a closed client", () => {
     expect(await pending).toMatchObject({ outcome: "not_applied", retryable: false });
   });
 
+  test("lets the stream of each producer go, and one that is closed before goes before", async () => {
+    const cluster = await FakeCluster.start(1);
+    await using client = new Client({ servers: cluster.addresses });
+    await client.produce("a");
+    const producer = client.producer();
+    await producer.produce("b");
+    expect(cluster.node(0).openStreams).toBe(2);
+    await producer.close();
+    await until("one stream", () => cluster.node(0).openStreams === 1);
+    expect(await failureOf(producer.produce("c"))).toMatchObject({ retryable: false });
+    await client.produce("d");
+  });
+
   test("lets whoever waits for room go", async () => {
     const cluster = await FakeCluster.start(1);
     const client = new Client({ servers: cluster.addresses, bufferedBytesMax: 20 });

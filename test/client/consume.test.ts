@@ -118,6 +118,7 @@ describe("consume", () => {
       const node = cluster.node(nth % 3);
       if (nth % 30 === 0) node.breakStreams();
       else if (nth % 30 === 9) node.endStreams(refusal("unavailable"));
+      else if (nth % 30 === 18) node.finishStreams();
       await new Promise((resolve) => setImmediate(resolve));
     }
     const records = await following;

@@ -41,6 +41,8 @@ type ConsumeCall = ServerWritableStream<ConsumeBatchesRequest, ConsumeBatchesRes
 export type Fault =
   /** Applies it, and breaks the stream without an answer. */
   | "lose-answer"
+  /** Applies it, and does not answer. */
+  | "keep-answer"
   /** Breaks the stream before it is applied. */
   | "lose-request"
   | ProglogError;
@@ -105,6 +107,11 @@ export class FakeNode {
   /** Ends the streams that are open with an error that a node describes. */
   endStreams(error: ProglogError): void {
     for (const call of this.#calls) call.emit("error", statusFrom(error));
+  }
+
+  /** Ends the streams that are open as if all were said. */
+  finishStreams(): void {
+    for (const call of this.#calls) call.end();
   }
 
   /** Breaks the streams that are open, and says nothing. */
@@ -195,7 +202,7 @@ export class FakeNode {
       } else {
         const response = this.cluster.append(request);
         if (fault === "lose-answer") this.#break(call);
-        else this.cluster.answer(() => call.write(response));
+        else if (fault !== "keep-answer") this.cluster.answer(() => call.write(response));
       }
     });
     call.on("end", () => call.end());

@@ -182,14 +182,44 @@ describe("exactly once", () => {
     expect(sequences).toEqual(Array.from({ length: 20 }, (_, nth) => nth));
   });
 
+  test("an append without an answer is followed by four others, and no more", async () => {
+    const cluster = await FakeCluster.start(1);
+    const client = clientOf(cluster, { appendsInFlightMax: 5, batchRecordsMax: 1 });
+    cluster.node(0).faults.push("keep-answer");
+    const all = produceMany(client, 20);
+    await until("five appends", () => cluster.node(0).requests.length === 5);
+    await Promise.all([client.status(), client.read(4)]);
+    expect(cluster.node(0).requests).toHaveLength(5);
+    // All five are remembered, so that the first one's fate can be told.
+    cluster.node(0).breakStreams();
+    const values = await all;
+    expect(cluster.values()).toEqual(values);
+  });
+
   test("an append that later ones have overtaken is a new append, and there once", async () => {
     const cluster = await FakeCluster.start(1);
     const client = clientOf(cluster, { appendsInFlightMax: 2, batchRecordsMax: 1 });
     cluster.node(0).faults.push(refusal("overloaded"));
-    const values = await produceMany(client, 2);
-    expect([...cluster.values()].sort()).toEqual(values);
+    await produceMany(client, 4);
+    // While it has to be sent again, no further one is sent.
+    expect(cluster.values()).toEqual(["r-1", "r-0", "r-2", "r-3"]);
     const sequences = cluster.node(0).requests.map((request) => Number(request.sequence));
-    expect(sequences).toEqual([0, 1, 0, 2]);
+    expect(sequences).toEqual([0, 1, 0, 2, 3, 4]);
+  });
+
+  test("an append that nobody waits for any more is not sent again", async () => {
+    const cluster = await FakeCluster.start(1);
+    const client = clientOf(cluster);
+    await client.produce("warm");
+    cluster.node(0).faults.push(refusal("overloaded", { retryAfterMs: 2000 }));
+    const controller = new AbortController();
+    const given = failureOf(client.produce("given up", { signal: controller.signal }));
+    await until("the append", () => cluster.node(0).requests.length === 2);
+    await client.status();
+    controller.abort();
+    expect(await given).toMatchObject({ code: "unavailable", outcome: "not_applied" });
+    await client.produce("next");
+    expect(cluster.values()).toEqual(["warm", "next"]);
   });
 
   test("a refused condition after a lost answer is not taken for the first try's", async () => {
