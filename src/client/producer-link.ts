@@ -41,6 +41,8 @@ const silenceMs = { baseMs: 400, maxMs: 1000 };
 const electionBackoff = { baseMs: 25, maxMs: 400 };
 /** While the log takes nothing, as on a full disk. */
 const pressureBackoff = { baseMs: 100, maxMs: 2000 };
+/** Times that the others are asked in quick succession: an election is under way. */
+const promptSilences = 6;
 /** Tries without a pause between them, when a node names another leader. */
 const promptTries = 3;
 
@@ -65,6 +67,8 @@ export class ProducerLink {
   #linger: Timer | undefined;
   #watch: Timer | undefined;
   #heardMs = 0;
+  /** Who led, as far as was known, when a frame was sent last. */
+  #leaderAtSend: string | undefined;
   #silences = 0;
   /** Tries since the last success. */
   #failures = 0;
@@ -196,6 +200,7 @@ export class ProducerLink {
     const timeoutMs = Math.max(1, Math.min(requestTimeoutMs, Math.ceil(deadlineMs - nowMs)));
     const id = this.#nextId++;
     if (this.#sent.size === 0) this.#heardMs = nowMs;
+    this.#leaderAtSend = this.#parts.servers.leader;
     frame.isSent = true;
     frame.tries += 1;
     this.#sent.set(id, frame);
@@ -363,9 +368,10 @@ export class ProducerLink {
     this.#watch = undefined;
     if (this.#isClosed || this.#sent.size === 0) return;
     const { clock } = this.#parts;
-    const waitMs = Math.min(silenceMs.maxMs, silenceMs.baseMs * 2 ** this.#silences);
+    const patience = Math.max(0, this.#silences - promptSilences);
+    const waitMs = Math.min(silenceMs.maxMs, silenceMs.baseMs * 2 ** patience);
     if (clock.now() - this.#heardMs >= waitMs) {
-      this.#silences = Math.min(this.#silences + 1, 4);
+      this.#silences = Math.min(this.#silences + 1, promptSilences + 4);
       void this.#suspect();
     }
     this.#watch = clock.setTimer(waitMs, () => this.#listen());
@@ -379,8 +385,13 @@ export class ProducerLink {
     await servers.refresh(stream.address);
     const isSilent = this.#stream === stream && this.#heardMs === heardMs;
     const { leader } = servers;
-    if (this.#isClosed || !isSilent || leader === undefined || leader === stream.address) return;
-    servers.passOver(stream.address);
+    if (this.#isClosed || !isSilent || leader === undefined) return;
+    if (leader === stream.address) {
+      // It leads now, but may have relayed the frame to the leader before it, who is silent.
+      if (leader === this.#leaderAtSend) return;
+    } else {
+      servers.passOver(stream.address);
+    }
     this.#drop();
     this.wake();
   }

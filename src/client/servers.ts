@@ -44,6 +44,11 @@ const askedMax = 5;
 /** Members that are believed at most: a cluster is small. */
 const membersMax = 256;
 const askTimeouts = { leastMs: 600, mostMs: 5000 };
+/**
+ * While a leader is suspected: a node that was asked before the election may itself wait for the
+ * old leader's answer, and only a new question finds out.
+ */
+const suspectAskMs = 300;
 const coolDown = { baseMs: 200, maxMs: 5000 };
 
 interface Failing {
@@ -164,7 +169,7 @@ export class Servers {
    * Asks the nodes who is there; resolves as soon as one names a leader, or when all have had
    * their time. One round at a time: whoever asks meanwhile shares it. Never rejects.
    *
-   * @param suspect A node that is not asked, and not believed to lead.
+   * @param suspect A node that has fallen silent: it is not asked, and that it leads is no news.
    * @returns True if any node answered.
    */
   async refresh(suspect?: string): Promise<boolean> {
@@ -176,7 +181,8 @@ export class Servers {
 
   async #ask(suspect: string | undefined): Promise<boolean> {
     const { ask, clock } = this.#parts;
-    const timeoutMs = Math.min(askTimeouts.mostMs, askTimeouts.leastMs * 2 ** this.#silentRounds);
+    const patientMs = Math.min(askTimeouts.mostMs, askTimeouts.leastMs * 2 ** this.#silentRounds);
+    const timeoutMs = suspect === undefined ? patientMs : suspectAskMs;
     const asked = this.#someToAsk(suspect);
     let answers = 0;
     let hasLeader = false;
@@ -193,15 +199,17 @@ export class Servers {
             if (!hasLeader) hasLeader = this.#adopt(members, suspect);
             finish();
           },
-          () => {
-            this.failed(address);
+          (error: unknown) => {
+            // One that is merely slow may be about to lead.
+            if (error instanceof Error && error.cause !== undefined) this.failed(address);
             finish();
           },
         );
       }
     });
     if (answers > 0) this.#refreshedMs = clock.now();
-    this.#silentRounds = answers > 0 ? 0 : Math.min(this.#silentRounds + 1, 4);
+    if (answers > 0) this.#silentRounds = 0;
+    else if (suspect === undefined) this.#silentRounds = Math.min(this.#silentRounds + 1, 4);
     return answers > 0;
   }
 
@@ -230,7 +238,7 @@ export class Servers {
       this.#parts.onMembers(addresses);
     }
     const leader = dialable.find((member) => member.isLeader)?.rpcAddr;
-    if (leader === undefined || leader === suspect) return false;
+    if (leader === undefined || (leader === suspect && this.#leader === suspect)) return false;
     this.#setLeader(leader);
     return true;
   }

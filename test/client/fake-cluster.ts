@@ -43,6 +43,8 @@ export type Fault =
   | "lose-answer"
   /** Applies it, and does not answer. */
   | "keep-answer"
+  /** Neither applies nor answers it. */
+  | "lose-request-quietly"
   /** Breaks the stream before it is applied. */
   | "lose-request"
   | ProglogError;
@@ -195,6 +197,7 @@ export class FakeNode {
       this.requests.push(request);
       if (this.isHanging) return;
       const fault = this.faults.shift();
+      if (fault === "lose-request-quietly") return;
       if (fault === "lose-request") this.#break(call);
       else if (fault instanceof ProglogError) {
         const error = produceErrorFrom(fault);

@@ -449,6 +449,23 @@ describe("the leader", () => {
     expect(cluster.values()).toEqual(["a", "b", "c", "d"]);
   });
 
+  test("is sent again what it had relayed, as a follower, to the leader before it", async () => {
+    const cluster = await FakeCluster.start(3);
+    const client = clientOf(cluster);
+    await client.status();
+    // The leader is passed over for a moment, and one of the others relays.
+    cluster.node(0).faults.push("lose-request");
+    const others = [cluster.node(1), cluster.node(2)];
+    for (const other of others) other.faults.push("lose-request-quietly");
+    const appended = client.produce("a");
+    await until("the append", () => others.some((other) => other.requests.length === 1));
+    const relays = others.find((other) => other.requests.length === 1);
+    cluster.leader = relays?.id ?? "";
+    await appended;
+    expect(relays?.requests).toHaveLength(2);
+    expect(cluster.values()).toEqual(["a"]);
+  });
+
   test("is followed between two appends when the client learns that it has moved", async () => {
     const cluster = await FakeCluster.start(2);
     const client = clientOf(cluster);
