@@ -48,3 +48,19 @@ async function posting(httpAddr: string, body: object): Promise<unknown> {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+
+test("an embedded node has a client, which ends with it", async () => {
+  const dataDir = await mkdtemp(join(tmpdir(), "proglog-embedded-"));
+  try {
+    const node = await startNode({ dataDir, ...addresses });
+    const { client } = node;
+    expect(node.client).toBe(client);
+    const { offset } = await client.produce("hello");
+    expect((await client.read(offset)).text()).toBe("hello");
+    await node.close();
+    await expect(client.produce("late")).rejects.toThrow("closed");
+    expect(() => node.client).toThrow("closed");
+  } finally {
+    await rm(dataDir, { recursive: true, force: true });
+  }
+});

@@ -1,0 +1,85 @@
+/**
+ * A program with one client, for the tests that watch it end: it brings the client into a state,
+ * closes it, and must then end by itself. It prints one line of JSON.
+ *
+ *     tsx program.ts <state> <address,…>
+ */
+import { performance } from "node:perf_hooks";
+
+import { Client } from "../../src/client/client.js";
+import { ProglogError } from "../../src/common/errors.js";
+
+const [state = "", servers = ""] = process.argv.slice(2);
+
+/** What was left pending ended so. */
+const endings: string[] = [];
+
+function note(pending: Promise<unknown>): void {
+  pending.then(
+    () => endings.push("fulfilled"),
+    (error: unknown) => {
+      endings.push(error instanceof ProglogError ? `${error.code} ${error.outcome}` : "untyped");
+    },
+  );
+}
+
+async function pause(ms: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+async function drain(client: Client): Promise<void> {
+  for await (const record of client.consume({ follow: true })) if (record.offset < 0) return;
+}
+
+/** Brings a client into a state; the promises that are pending then are noted. */
+const states: Readonly<Record<string, (client: Client) => Promise<void>>> = {
+  unused: async () => {},
+  idle: async (client) => {
+    await client.produce("a");
+    await client.read(0);
+  },
+  "in-flight": async (client) => {
+    note(client.produce("a"));
+    await pause(300);
+    note(client.produce("b"));
+  },
+  connecting: async (client) => {
+    note(client.produce("a"));
+    note(client.read(0));
+    note(client.status());
+  },
+  "back-off": async (client) => {
+    note(client.produce("a"));
+    note(client.read(0));
+    note(drain(client));
+    await pause(700);
+  },
+  streaming: async (client) => {
+    await client.produce("a");
+    note(drain(client));
+    await pause(300);
+  },
+  stopped: async (client) => {
+    await client.produce("a");
+    note(drain(client));
+    await pause(300);
+    process.stdout.write("stop\n");
+    await new Promise((resolve) => process.stdin.once("data", resolve));
+    process.stdin.destroy();
+    note(client.produce("b"));
+    note(client.read(7));
+    await pause(700);
+  },
+};
+
+process.on("unhandledRejection", () => {
+  endings.push("unhandled");
+});
+const client = new Client({ servers: servers.split(",") });
+await states[state]?.(client);
+const beginMs = performance.now();
+await client.close();
+const closeMs = Math.round(performance.now() - beginMs);
+await pause(0);
+const left = process.getActiveResourcesInfo().filter((name) => /TCP|Timeout|Message/.test(name));
+process.stdout.write(`${JSON.stringify({ closeMs, endings, left })}\n`);
