@@ -50,6 +50,7 @@ export class RemoteCluster implements ClusterService {
     try {
       return await peers.status(current.rpcAddr);
     } catch {
+      await members.refresh(current.id);
       return this.localStatus();
     }
   }
