@@ -6,6 +6,7 @@
  */
 import { systemClock } from "../common/system.js";
 import { HttpGateway } from "../http/gateway.js";
+import { GatewayMetrics } from "../observability/gateway-metrics.js";
 import type { Logger } from "../observability/logger.js";
 import { formatAddress } from "../rpc/addresses.js";
 import { GrpcMemberReads } from "../rpc/member-reads.js";
@@ -43,9 +44,14 @@ export async function startGateway(
     resolve: resolveAll,
   });
   const { nodeName, requestTimeoutMs } = options;
+  const metrics = new GatewayMetrics(() => {
+    const { count, answeringCount, hasQuorum, endOffset, leader } = members;
+    return { count, answeringCount, hasQuorum, endOffset, hasLeader: leader !== undefined };
+  });
   const http = new HttpGateway({
     log: new RemoteLog({ members, peers, reads, clock, nodeName, requestTimeoutMs }),
     cluster: new RemoteCluster({ members, peers, name: nodeName }),
+    metrics: async () => metrics.text(),
     ...{ clock, logger },
     options: {
       recordBytesMax: options.maxRecordBytes,

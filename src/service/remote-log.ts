@@ -97,7 +97,7 @@ export class RemoteLog implements LogService {
     }
   }
 
-  /** The leader, or the one after `former`, which refused. @throws ProglogError if there is none. */
+  /** The leader, or the one after `former`, which refused. @throws ProglogError if none leads. */
   async #findLeader(former: LeaderHint | undefined, refusal?: ProglogError): Promise<LeaderHint> {
     const { members } = this.#parts;
     const named = refusal?.leader;

@@ -4,7 +4,6 @@
  */
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
-import type { ReadableStream } from "node:stream/web";
 
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFailed, test } from "vitest";
 
@@ -50,7 +49,7 @@ async function* offsetsOf(url: string, signal: AbortSignal): AsyncGenerator<numb
   const headers = { accept: "application/x-ndjson" };
   const { body, status } = await fetch(url, { headers, signal });
   if (body === null || status !== 200) throw new Error(`the stream was answered with ${status}`);
-  const lines = createInterface({ input: Readable.fromWeb(body as ReadableStream) });
+  const lines = createInterface({ input: Readable.fromWeb(body) });
   for await (const line of lines) yield (JSON.parse(line) as { offset: number }).offset;
 }
 
@@ -105,8 +104,20 @@ describe("writes", () => {
     for (const [offset, message] of acknowledged) expect(held.get(offset)).toBe(message);
   });
 
+  test("go on while the leader hangs", async () => {
+    const leader = await cluster.leader();
+    leader.stop();
+    const held = await append("while it hangs");
+    leader.cont();
+    await cluster.untilVoters(3);
+    await cluster.untilLevel();
+    const read = await ask(`${leader.httpUrl}/Data?offset=${held}`);
+    expect(read.body).toMatchObject({ offset: held, message: "while it hangs" });
+  });
+
   test("without a quorum are refused as no-quorum, and reads of what is there go on", async () => {
     const offset = await append("before");
+    await cluster.untilLevel();
     await Promise.all(cluster.nodes.slice(1).map(async (node) => node.kill9()));
     const problem = await until("a refusal", async () => {
       const answer = await post(gateway.httpUrl, { message: "lost" }, { follow: false });
