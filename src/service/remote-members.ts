@@ -10,6 +10,7 @@
  * replaced by an older one; questions under way are at most one an address.
  */
 import type { Clock, Timer } from "../common/clock.js";
+import { sleep } from "../common/clock.js";
 import type { LeaderHint } from "../common/errors.js";
 import { ProglogError } from "../common/errors.js";
 import type { ClusterStatus, MemberStatus } from "./api.js";
@@ -70,6 +71,8 @@ interface Known extends RemoteMember {
 const strayCountMax = 3;
 /** A member with more to apply is still catching up: it is read from only if there is no other. */
 const behindCountMax = 1000;
+/** Time between two rounds of questions that are asked because somebody waits. */
+const roundPauseMs = 50;
 /** Addresses asked in one look-up. */
 const joinAddressesMax = 64;
 
@@ -85,6 +88,9 @@ export class RemoteMembers {
   #newest: ClusterStatus | undefined;
   #resolvedMs = -Infinity;
   #resolving: Promise<void> | undefined;
+  /** A round of questions to all that somebody waits for. */
+  #round: Promise<void> | undefined;
+  #roundEndMs = -Infinity;
   #term = 0;
   #endOffset = 0;
   #turn = 0;
@@ -191,15 +197,26 @@ export class RemoteMembers {
 
   /**
    * Asks all members now; resolves when a leader other than `besides` is known, all have answered,
-   * or the wait is over.
+   * or the wait is over. All who come meanwhile share the answers, and there is a pause between two
+   * rounds: however many wait for a leader, the members are not asked more often for it.
    */
   async refresh(besides?: string): Promise<void> {
+    const isShared = this.#round !== undefined;
+    await this.#newsOf(besides);
+    // A round that was under way may be older than what made the caller ask.
+    if (isShared && !this.#hasNews(besides)) await this.#newsOf(besides);
+  }
+
+  async #newsOf(besides: string | undefined): Promise<void> {
     const { clock } = this.#parts;
-    const asked = this.#askAll();
-    const hasNews = (): boolean => this.leader !== undefined && this.leader.id !== besides;
+    this.#round ??= this.#askAll().finally(() => {
+      this.#round = undefined;
+      this.#roundEndMs = clock.now();
+    });
+    const asked = this.#round;
     const listen = (listener: () => void): (() => void) => {
       const hear = (): void => {
-        if (hasNews()) listener();
+        if (this.#hasNews(besides)) listener();
       };
       this.#listeners.add(hear);
       void asked.then(listener);
@@ -208,7 +225,14 @@ export class RemoteMembers {
     await waitForCall(clock, listen, { timeoutMs: this.#options.refreshMs });
   }
 
+  #hasNews(besides: string | undefined): boolean {
+    return this.leader !== undefined && this.leader.id !== besides;
+  }
+
   async #askAll(): Promise<void> {
+    const { clock } = this.#parts;
+    const pauseMs = this.#roundEndMs + roundPauseMs - clock.now();
+    if (pauseMs > 0) await sleep(clock, pauseMs);
     const asked = [...this.#members.values()].map(async ({ rpcAddr }) => {
       // A question under way may be older than what made the caller ask.
       await this.#asking.get(rpcAddr);
