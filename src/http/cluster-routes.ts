@@ -3,14 +3,15 @@
  *
  * It must never let a web page from elsewhere change the cluster through its visitor's browser.
  */
-import { ProglogError } from "../common/errors.js";
 import type { ClusterService } from "../service/api.js";
 import { readBody } from "./body.js";
 import type { Exchange } from "./exchange.js";
 import { invalid, parseJsonObject, refuseUnknownMembers } from "./json-body.js";
 import { refuseQuery } from "./append-body.js";
+import { refuseOtherOrigin } from "./same-origin.js";
 
 const bodyBytesMax = 64 * 1024;
+const otherOrigin = "A page from another origin may not change the cluster.";
 const memberNames: ReadonlySet<string> = new Set(["rpcAddr"]);
 const leaderNames: ReadonlySet<string> = new Set(["id"]);
 /** A name or IPv4 address, or an IPv6 address in brackets, and a port. */
@@ -31,7 +32,7 @@ export class ClusterRoutes {
 
   /** POST /cluster/members. */
   async addMember(exchange: Exchange): Promise<void> {
-    refuseOtherOrigin(exchange);
+    refuseOtherOrigin(exchange, otherOrigin);
     refuseQuery(exchange.query);
     const { rpcAddr } = await readMembers(exchange, memberNames);
     const port = typeof rpcAddr === "string" ? addressPattern.exec(rpcAddr)?.[1] : undefined;
@@ -43,7 +44,7 @@ export class ClusterRoutes {
 
   /** DELETE /cluster/members/{id}. */
   async removeMember(exchange: Exchange, id: string): Promise<void> {
-    refuseOtherOrigin(exchange);
+    refuseOtherOrigin(exchange, otherOrigin);
     refuseQuery(exchange.query);
     await this.#cluster.removeMember(id);
     exchange.send(204, { "Cache-Control": "no-store" }, "");
@@ -51,7 +52,7 @@ export class ClusterRoutes {
 
   /** POST /cluster/leader. */
   async transferLeader(exchange: Exchange): Promise<void> {
-    refuseOtherOrigin(exchange);
+    refuseOtherOrigin(exchange, otherOrigin);
     refuseQuery(exchange.query);
     const { id } = await readMembers(exchange, leaderNames);
     if (id !== undefined && (typeof id !== "string" || id === "" || id.length > 100)) {
@@ -77,16 +78,4 @@ async function readMembers(
   } finally {
     body.release();
   }
-}
-
-/** A browser names the page's origin with each such request; programs send none. */
-function refuseOtherOrigin(exchange: Exchange): void {
-  const { origin, host } = exchange.request.headers;
-  if (origin === undefined) return;
-  const originHost = /^https?:\/\/(.+)$/i.exec(origin)?.[1];
-  if (originHost !== undefined && originHost.toLowerCase() === host?.toLowerCase()) return;
-  throw new ProglogError(
-    "permission-denied",
-    "A page from another origin may not change the cluster.",
-  );
 }

@@ -6,11 +6,11 @@
  */
 import { ProglogError } from "../common/errors.js";
 import type { LogRecord } from "../common/record.js";
-import type { AppendReceipt, ListPage, LogService } from "../service/api.js";
+import type { AppendOutcome, AppendReceipt, ListPage, LogService } from "../service/api.js";
 import { preferredType } from "./accept.js";
 import { isJsonType, parseJsonAppend, parseRawAppend, refuseQuery } from "./append-body.js";
 import type { ParsedAppend } from "./append-body.js";
-import { idempotencyKeyOf } from "./append-producer.js";
+import { idempotencyKeyOf, producerOf } from "./append-producer.js";
 import { readBody } from "./body.js";
 import { Budget } from "./budget.js";
 import type { Exchange } from "./exchange.js";
@@ -22,6 +22,7 @@ import type { StreamRoutes } from "./stream-routes.js";
 
 const singleNames: ReadonlySet<string> = new Set(["offset", "wait", "consistency"]);
 const listNames: ReadonlySet<string> = new Set(["from", "limit", "consistency"]);
+const outcomeNames: ReadonlySet<string> = new Set(["producerId", "sequence"]);
 const listLimitDefault = 1000;
 const listLimitMax = 10_000;
 const listBytesMax = 4 * 1024 * 1024;
@@ -75,6 +76,21 @@ export class DataRoutes {
     } finally {
       body.release();
     }
+  }
+
+  /** GET /Data/outcome: what became of an append with a producer. It may decide it. */
+  async outcome(exchange: Exchange): Promise<void> {
+    const query = new Query(exchange.query, (name) => outcomeNames.has(name));
+    const producer = producerOf({
+      producerId: query.text("producerId"),
+      sequence: query.integer("sequence", offsetRange),
+      idempotencyKey: idempotencyKeyOf(exchange.request),
+    });
+    if (producer === undefined) {
+      throw invalid("Whose append? Give producerId and sequence, or the header Idempotency-Key.");
+    }
+    const outcome = await this.#log.outcome(producer);
+    exchange.sendJson(200, outcomeJson(outcome), { "Cache-Control": "no-store" });
   }
 
   /** GET /Data: one record if `offset` is given, else a page or a stream. */
@@ -131,6 +147,13 @@ function answerAppend(exchange: Exchange, parsed: ParsedAppend, receipt: AppendR
   const duplicate = isDuplicate ? ',"duplicate":true' : "";
   const body = `{"offset":${offset}${count},"timestamp":"${timestamp}"${duplicate}}`;
   exchange.sendJson(isDuplicate ? 200 : 201, body, { Location: `/Data?offset=${offset}` });
+}
+
+function outcomeJson(outcome: AppendOutcome): string {
+  if (outcome.type !== "applied") return `{"outcome":"${outcome.type}"}`;
+  const { offset, count, timestampMs } = outcome;
+  const place = `"offset":${String(offset)},"count":${String(count)}`;
+  return `{"outcome":"applied",${place},"timestamp":"${timestampText(timestampMs)}"}`;
 }
 
 /** The two forms of a record are two byte sequences, so they have two strong tags. */

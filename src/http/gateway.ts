@@ -14,6 +14,7 @@ import { ProglogError } from "../common/errors.js";
 import type { ClusterService, LogService } from "../service/api.js";
 import { Budget } from "./budget.js";
 import { ClusterRoutes } from "./cluster-routes.js";
+import { dashboardAppendsMax, DashboardRoutes, relayingLog } from "./dashboard-routes.js";
 import { DataRoutes } from "./data-routes.js";
 import { ClientGoneError, Exchange } from "./exchange.js";
 import type { ExchangeHost } from "./exchange.js";
@@ -70,10 +71,15 @@ export class HttpGateway {
       logger: settings.logger,
       options,
     });
+    const relayed = new DataRoutes(relayingLog(settings.log), this.#streams, {
+      ...options,
+      appendsInFlightMax: dashboardAppendsMax,
+    });
     this.#routes = routesOf({
       data: new DataRoutes(settings.log, this.#streams, options),
       cluster: new ClusterRoutes(settings.cluster),
       health: new HealthRoutes(settings.cluster, settings.metrics),
+      dashboard: new DashboardRoutes(relayed),
     });
     this.#host = {
       log: settings.log,
@@ -278,16 +284,31 @@ interface Rooms {
   readonly data: DataRoutes;
   readonly cluster: ClusterRoutes;
   readonly health: HealthRoutes;
+  readonly dashboard: DashboardRoutes;
 }
 
-function routesOf({ data, cluster, health }: Rooms): RouteTable {
+function routesOf({ data, cluster, health, dashboard }: Rooms): RouteTable {
   const dataHandlers = {
     GET: (exchange: Exchange) => data.read(exchange),
     POST: (exchange: Exchange) => data.append(exchange),
   };
+  const outcomeHandlers = { GET: (exchange: Exchange) => data.outcome(exchange) };
   return new RouteTable({
+    "/": {
+      GET: (exchange) => {
+        dashboard.page(exchange);
+      },
+    },
+    "/dashboard/append": { POST: (exchange) => dashboard.append(exchange) },
+    "/dashboard/*": {
+      GET: (exchange, name) => {
+        dashboard.file(exchange, name);
+      },
+    },
     "/Data": dataHandlers,
     "/data": dataHandlers,
+    "/Data/outcome": outcomeHandlers,
+    "/data/outcome": outcomeHandlers,
     "/cluster": { GET: (exchange) => cluster.status(exchange) },
     "/cluster/members": { POST: (exchange) => cluster.addMember(exchange) },
     "/cluster/members/*": { DELETE: (exchange, id) => cluster.removeMember(exchange, id) },

@@ -65,6 +65,13 @@ const consistency = query("consistency", "Whether a miss is confirmed with the l
   default: "linearizable",
 });
 
+const idempotencyKey = {
+  name: "Idempotency-Key",
+  in: "header",
+  description: "Stands for one append: repeated with it, nothing is added",
+  schema: producerId,
+};
+
 const append = {
   operationId: "append",
   summary: "Append one record, or several as one",
@@ -87,12 +94,7 @@ const append = {
       description: "Of a body that is not JSON: headers, each as `header.NAME=value`",
       schema: { type: "object", additionalProperties: text },
     },
-    {
-      name: "Idempotency-Key",
-      in: "header",
-      description: "Stands for this append: repeated with it, nothing is added",
-      schema: producerId,
-    },
+    idempotencyKey,
   ],
   requestBody: {
     required: true,
@@ -226,6 +228,32 @@ const status = {
   },
 };
 
+const outcome = {
+  operationId: "appendOutcome",
+  summary: "What became of an append whose answer was lost; decides it if nothing else has",
+  parameters: [
+    query("producerId", "Who appended; needs sequence", producerId),
+    query("sequence", "Number of the append", integer),
+    idempotencyKey,
+  ],
+  responses: {
+    "200": answer("Applied, never, or too long ago to be known", json(schema("AppendOutcome"))),
+    ...problems(
+      "invalid-request",
+      "overloaded",
+      "internal",
+      "no-leader",
+      "no-quorum",
+      "cannot-confirm",
+      "unavailable",
+      "disk-full",
+    ),
+  },
+};
+
+/** The same operation at its second path. */
+const lowerCaseOutcome = { ...outcome, operationId: `${outcome.operationId}LowerCase` };
+
 const changeProblems = problems(
   "not-leader",
   "invalid-request",
@@ -325,6 +353,47 @@ const metrics = {
   },
 };
 
+const dashboardHeaders = {
+  ETag: { description: "The file's strong tag", schema: text },
+  "Content-Security-Policy": { description: "Nothing but this node", schema: text },
+} as const;
+
+const dashboardPage = {
+  operationId: "dashboard",
+  summary: "The dashboard, a page for people",
+  responses: {
+    "200": answer("The page", { "text/html": { schema: text } }, dashboardHeaders),
+    "304": answer("The client holds the page"),
+    ...problems("overloaded", "internal"),
+  },
+};
+
+const dashboardFile = {
+  operationId: "dashboardFile",
+  summary: "A script, style or image of the dashboard",
+  parameters: [{ name: "file", in: "path", required: true, schema: text }],
+  responses: {
+    "200": answer(
+      "The file",
+      {
+        "text/javascript": { schema: text },
+        "text/css": { schema: text },
+        "image/svg+xml": { schema: text },
+      },
+      dashboardHeaders,
+    ),
+    "304": answer("The client holds the file"),
+    ...problems("not-found", "overloaded", "internal"),
+  },
+};
+
+/** A browser cannot follow a redirect to the leader: that is another origin. */
+const dashboardAppend = {
+  ...append,
+  operationId: "dashboardAppend",
+  summary: "Append as POST /Data does; a node that does not lead relays to the leader",
+};
+
 const self = {
   operationId: "openApi",
   summary: "This description",
@@ -368,6 +437,17 @@ const schemas = {
     properties: {
       ...receiptProperties,
       duplicate: { const: true, description: "The first append's offset and time are given" },
+    },
+  },
+  AppendOutcome: {
+    type: "object",
+    required: ["outcome"],
+    properties: {
+      outcome: {
+        enum: ["applied", "never", "unknown"],
+        description: "`never`: nor will a copy that is still on its way be. Final, all three",
+      },
+      ...receiptProperties,
     },
   },
   Record: {
@@ -481,8 +561,13 @@ export const openApi = {
   },
   servers: [{ url: "/" }],
   paths: {
+    "/": readable(dashboardPage),
+    "/dashboard/{file}": readable(dashboardFile),
+    "/dashboard/append": { post: dashboardAppend },
     "/Data": data,
     "/data": lowerCaseData,
+    "/Data/outcome": readable(outcome),
+    "/data/outcome": readable(lowerCaseOutcome),
     "/cluster": readable(status),
     "/cluster/members": { post: addMember },
     "/cluster/members/{id}": { delete: removeMember },

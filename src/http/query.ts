@@ -23,10 +23,6 @@ export class Query {
     }
   }
 
-  text(name: string): string | undefined {
-    return this.#values.get(name);
-  }
-
   entries(): IterableIterator<[string, string]> {
     return this.#values.entries();
   }
@@ -34,6 +30,10 @@ export class Query {
   integer(name: string, range: { readonly min: number; readonly max: number }): number | undefined {
     const text = this.#values.get(name);
     return text === undefined ? undefined : parseInteger(text, name, range);
+  }
+
+  text(name: string): string | undefined {
+    return this.#values.get(name);
   }
 
   boolean(name: string): boolean | undefined {

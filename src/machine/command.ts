@@ -38,7 +38,7 @@ export const conditionBytesMax = framePreambleBytesMax;
 /** Longest id of a producer, in bytes. */
 export const producerIdBytesMax = 128;
 
-/** Records to append as one. */
+/** Records to append as one. A void append has none, and a producer (machine/producers.ts). */
 export interface Append {
   /** Encoded and checked. */
   readonly records: Buffer;

@@ -19,7 +19,10 @@ export interface Producer {
   readonly sequence: number;
 }
 
-/** An append of a producer that is in the log. */
+/**
+ * An append of a producer that is in the log. A void one has a count of 0: it takes a sequence and
+ * adds no record, so that what comes late under that sequence adds nothing either.
+ */
 export type Remembered = ProducerRow["appends"][number];
 
 /** The newest appends of one producer, oldest first. Never changed in place. */
@@ -35,6 +38,12 @@ export const producerAgeMsMax = 24 * 60 * 60 * 1000;
 /** What an append with this producer and sequence is. */
 export type Verdict = "new" | "too-old" | Remembered;
 
+/**
+ * What became of an append: where it is; that it never will be anywhere; that nothing is decided
+ * yet; or that it was too long ago to be known.
+ */
+export type Settlement = Remembered | "never" | "open" | "forgotten";
+
 export class Producers {
   /** In the order of their newest appends. */
   readonly #states = new Map<string, ProducerState>();
@@ -44,7 +53,7 @@ export class Producers {
     for (const state of states) {
       const newest = state.appends.at(-1);
       assert(newest !== undefined, "a producer that is remembered has appended");
-      assert(newest.offset > last, "producers stand in the order of their newest appends");
+      assert(newest.offset >= last, "producers stand in the order of their newest appends");
       last = newest.offset;
       this.#states.set(state.id, state);
     }
@@ -68,7 +77,19 @@ export class Producers {
     return state.appends.find((append) => append.sequence === sequence) ?? "too-old";
   }
 
-  /** Notes an append that is in the log now. */
+  /**
+   * What became of an append. Sequences rise: one that is passed over is never applied. Whether one
+   * from before the oldest that is remembered was, is not known any more.
+   */
+  settlementOf(producer: Producer): Settlement {
+    const verdict = this.find(producer);
+    if (verdict === "new") return "open";
+    if (verdict !== "too-old") return verdict.count === 0 ? "never" : verdict;
+    const oldest = this.#states.get(producer.id)?.appends[0];
+    return producer.sequence > (oldest?.sequence ?? 0) ? "never" : "forgotten";
+  }
+
+  /** Notes an append that is in the log now; a void one has a count of 0. */
   note(id: string, append: Remembered): void {
     const known = this.#states.get(id)?.appends ?? [];
     assert((known.at(-1)?.sequence ?? -1) < append.sequence, "sequences of a producer rise");

@@ -15,7 +15,7 @@ import type { FrameHeader } from "../storage/frame.js";
 import { frameBody, frameKinds, framePreamble, readHeader } from "../storage/frame.js";
 import type { Condition } from "./command.js";
 import { decodeConditions, decodeSettings } from "./command.js";
-import type { Remembered } from "./producers.js";
+import type { Producer, Remembered, Settlement } from "./producers.js";
 import { Producers } from "./producers.js";
 
 /** What the machine is given of a Raft entry. */
@@ -48,6 +48,8 @@ export interface Dropped {
       }
     /** It is in the log already. */
     | { readonly type: "duplicate"; readonly original: Remembered }
+    /** Its sequence was made void, because somebody was told that it is not in the log. */
+    | { readonly type: "void" }
     /** Its producer has gone on, and what became of it is no longer remembered. */
     | { readonly type: "too-old" };
 }
@@ -88,6 +90,11 @@ export class StateMachine {
 
   get appliedIndex(): number {
     return this.#appliedIndex;
+  }
+
+  /** What became of an append with a producer, as of the entries that are applied. */
+  settlementOf(producer: Producer): Settlement {
+    return this.#producers.settlementOf(producer);
   }
 
   /** The cluster's id as the log itself says; empty before it does. */
@@ -164,7 +171,7 @@ export class StateMachine {
       header.preambleBytes === 0
         ? []
         : this.#unmet(decodeConditions(framePreamble(frame, 0, header)), offset);
-    if (dropped.length === 0) {
+    if (dropped.length === 0 && header.count > 0) {
       const records = { count: header.count, term, timestampMs, records: body };
       this.#commitLog.append({ ...records, recordsCrc: header.bodyCrc }, this.#segmentBytes);
       return { offset, timestampMs, dropped };
@@ -198,7 +205,10 @@ export class StateMachine {
     // A retry is answered like the first time, also if its condition would not hold any more.
     const verdict = producer === undefined ? "new" : this.#producers.find(producer);
     if (verdict === "too-old") return { type: "too-old" };
-    if (verdict !== "new") return { type: "duplicate", original: verdict };
+    if (verdict !== "new") {
+      const isVoid = verdict.count === 0 && count > 0;
+      return isVoid ? { type: "void" } : { type: "duplicate", original: verdict };
+    }
     if (expectedOffset !== undefined && expectedOffset !== offset) {
       return { type: "mismatch", actualOffset: offset };
     }

@@ -89,7 +89,8 @@ function changed(
     case "update": {
       const { member } = change;
       if (!isIn([...voters, ...learners], member.id)) return "unknown-member";
-      if (isAddressTaken([...voters, ...learners], member)) return "address-taken";
+      // An address is a hint. Who is recorded there too has moved away and says so in its turn:
+      // two nodes that have changed places would otherwise each wait for the other.
       const update = (old: Member): Member => (old.id === member.id ? member : old);
       return { voters: voters.map(update), learners: learners.map(update) };
     }
@@ -98,7 +99,7 @@ function changed(
   }
 }
 
-/** Two members at one address: one of them could never be reached (rule R-M7). */
+/** A new member where another one is: one of them could never be reached (rule R-M7). */
 function isAddressTaken(members: readonly Member[], member: Member): boolean {
   return members.some((other) => other.id !== member.id && other.rpcAddr === member.rpcAddr);
 }

@@ -131,8 +131,11 @@ export class Proposals {
       bytes += pending.append.records.length;
       conditionBytes += conditionBytesOf(pending.append);
       const isFull = bytes > this.#limits.entryBytesMax || conditionBytes > conditionBytesMax;
-      if (group.length > 0 && isFull) break;
+      // A void append is an entry of its own: appends of one are told apart by their first record.
+      const isVoid = pending.append.count === 0;
+      if (group.length > 0 && (isFull || isVoid)) break;
       group.push(pending);
+      if (isVoid) break;
     }
     return group;
   }
@@ -279,6 +282,11 @@ function answerOf(pending: Pending, { why }: Dropped): Appended | ProglogError {
       const { offset, count, timestampMs } = why.original;
       return { offset, count, timestampMs, isDuplicate: true };
     }
+    case "void":
+      return new ProglogError(
+        "sequence-too-old",
+        "Somebody asked what became of this sequence and was told that it is not in the log.",
+      );
     case "too-old":
       return new ProglogError(
         "sequence-too-old",

@@ -12,6 +12,7 @@ import { ProglogError } from "../common/errors.js";
 import type { Clock, Timer } from "../common/clock.js";
 import type { Random } from "../common/random.js";
 import type { Append } from "../machine/command.js";
+import type { Producer, Settlement } from "../machine/producers.js";
 import type { Applied, Input, StateMachine } from "../machine/state-machine.js";
 import type {
   ConfigurationChange,
@@ -246,6 +247,11 @@ export class Replica {
   /** The cluster's id as the log says; empty before the founder's settings are applied. */
   get clusterId(): string {
     return this.#machine.clusterId;
+  }
+
+  /** What became of an append with a producer, as of what is applied here. */
+  settlementOf(producer: Producer): Settlement {
+    return this.#machine.settlementOf(producer);
   }
 
   /** Bytes of the Raft log's files. */

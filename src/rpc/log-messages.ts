@@ -6,10 +6,16 @@
 import { ProglogError } from "../common/errors.js";
 import type { LogRecord, RecordContent } from "../common/record.js";
 import { encodeRecords, recordBytes } from "../common/record.js";
-import { Consistency as WireConsistency } from "../gen/log/v1/log.js";
-import type { ProduceRequest, ProduceResponse, Record as WireRecord } from "../gen/log/v1/log.js";
-import type { Server } from "../gen/log/v1/log.js";
+import { Consistency as WireConsistency, Outcome as WireOutcome } from "../gen/log/v1/log.js";
 import type {
+  GetOutcomeResponse,
+  ProduceRequest,
+  ProduceResponse,
+  Record as WireRecord,
+  Server,
+} from "../gen/log/v1/log.js";
+import type {
+  AppendOutcome,
   AppendReceipt,
   AppendRequest,
   ClusterStatus,
@@ -152,6 +158,37 @@ export function produceResponseFrom(receipt: AppendReceipt, ordinal = 0): Produc
     timestampMs: BigInt(receipt.timestampMs),
     duplicate: receipt.isDuplicate === true,
   };
+}
+
+/** The answer to GetOutcome. */
+export function outcomeToWire(outcome: AppendOutcome): GetOutcomeResponse {
+  const nothing = { offset: 0n, count: 0, timestampMs: 0n };
+  switch (outcome.type) {
+    case "never":
+      return { outcome: WireOutcome.NEVER, ...nothing };
+    case "unknown":
+      return { outcome: WireOutcome.UNSPECIFIED, ...nothing };
+    case "applied": {
+      const { offset, count, timestampMs } = outcome;
+      const [at, when] = [BigInt(offset), BigInt(timestampMs)];
+      return { outcome: WireOutcome.APPLIED, offset: at, count, timestampMs: when };
+    }
+  }
+}
+
+/** What another node says; a value that is not known says nothing. */
+export function outcomeFromWire(wire: GetOutcomeResponse): AppendOutcome {
+  switch (wire.outcome) {
+    case WireOutcome.APPLIED: {
+      const offset = offsetFrom(wire.offset, "offset");
+      const timestampMs = offsetFrom(wire.timestampMs, "timestamp_ms");
+      return { type: "applied", offset, count: wire.count, timestampMs };
+    }
+    case WireOutcome.NEVER:
+      return { type: "never" };
+    default:
+      return { type: "unknown" };
+  }
 }
 
 function serverFrom(member: MemberStatus, leaderId: string | undefined): Server {

@@ -11,11 +11,14 @@ import { LogService as logDefinition } from "../gen/log/v1/log.js";
 import type {
   ConsumeRequest,
   ConsumeResponse,
+  GetOutcomeRequest,
+  GetOutcomeResponse,
   GetServersResponse,
   ProduceRequest,
   ProduceResponse,
 } from "../gen/log/v1/log.js";
 import type { ClusterService, LogService } from "../service/api.js";
+import { namedProducer, relayedProducer } from "../service/producer.js";
 import type { CallContext } from "./call-gate.js";
 import { tolerant } from "./call-gate.js";
 import type { ConsumeParts } from "./consume-streams.js";
@@ -32,6 +35,7 @@ import {
   appendRequestFrom,
   consistencyFrom,
   offsetFrom,
+  outcomeToWire,
   produceResponseFrom,
   recordToWire,
   serversFrom,
@@ -101,6 +105,18 @@ async function consume(
   return { record: recordToWire(await log.read(offset, { consistency, signal })) };
 }
 
+/** A node that relays names the producer as in the log; a client by its own id. */
+async function getOutcome(
+  log: LogService,
+  request: GetOutcomeRequest,
+  { isForwarded }: CallContext,
+): Promise<GetOutcomeResponse> {
+  const sequence = offsetFrom(request.sequence, "sequence");
+  const named = isForwarded ? relayedProducer : namedProducer;
+  const producer = named(request.producerId, sequence);
+  return outcomeToWire(await log.outcome(producer, { forwarded: isForwarded }));
+}
+
 /** Adds `log.v1.Log` to a server. */
 export function addLogService(server: Server, parts: LogServiceParts): void {
   const { log, cluster, clock, gate, options } = parts;
@@ -111,6 +127,9 @@ export function addLogService(server: Server, parts: LogServiceParts): void {
     ),
     consume: gate.unary("Consume", (request: ConsumeRequest, context) =>
       consume(log, request, context),
+    ),
+    getOutcome: gate.unary("GetOutcome", (request: GetOutcomeRequest, context) =>
+      getOutcome(log, request, context),
     ),
     getServers: gate.unary("GetServers", async (): Promise<GetServersResponse> => ({
       servers: serversFrom(await cluster.status()),

@@ -12,7 +12,10 @@ import type { Clock, Timer } from "../common/clock.js";
 import type { LeaderHint } from "../common/errors.js";
 import { ProglogError } from "../common/errors.js";
 import { ClusterServiceService as methods } from "../gen/cluster/v1/cluster.js";
+import { LogService as logMethods } from "../gen/log/v1/log.js";
+import type { Producer } from "../machine/producers.js";
 import type {
+  AppendOutcome,
   AppendReceipt,
   AppendRequest,
   ClusterStatus,
@@ -23,12 +26,13 @@ import type {
 } from "../service/api.js";
 import type { PeerCalls } from "../service/peer-calls.js";
 import { formatAddress, requireAddress } from "./addresses.js";
-import { localKey } from "./call-gate.js";
+import { forwardedKey, localKey } from "./call-gate.js";
 import { memberFromWire, memberToWire } from "./cluster-service.js";
 import { fromServiceError } from "./grpc-errors.js";
 import type { HeldChannel } from "./held-channel.js";
 import { holdChannel } from "./held-channel.js";
 import { clientChannelOptions, messageBytesMaxDefault } from "./http2-window.js";
+import { outcomeFromWire } from "./log-messages.js";
 import type { RelayLimits } from "./relay-stream.js";
 import { RelayStream } from "./relay-stream.js";
 
@@ -72,6 +76,7 @@ interface CallTerms {
   readonly kind: "read" | "write";
   readonly msMax: number;
   readonly isLocal?: boolean;
+  readonly isForwarded?: boolean;
 }
 
 /** What is kept for an address. */
@@ -148,6 +153,12 @@ export class GrpcPeerCalls implements PeerCalls {
     return await peer.relay.produce(request);
   }
 
+  async outcome({ rpcAddr }: LeaderHint, { id, sequence }: Producer): Promise<AppendOutcome> {
+    const request = { producerId: id, sequence: BigInt(sequence) };
+    const terms = { ...this.#read(), msMax: this.#options.changeMsMax, isForwarded: true };
+    return outcomeFromWire(await this.#call(rpcAddr, logMethods.getOutcome, request, terms));
+  }
+
   /** Drops all connections; calls under way fail. May be called again. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -183,6 +194,7 @@ export class GrpcPeerCalls implements PeerCalls {
     const { client } = peer.channel;
     const metadata = new Metadata();
     if (terms.isLocal === true) metadata.set(localKey, "1");
+    if (terms.isForwarded === true) metadata.set(forwardedKey, "1");
     peer.callsInFlight += 1;
     try {
       return await new Promise<Response>((resolve, reject) => {

@@ -32,6 +32,14 @@ export interface AppendReceipt {
   readonly isDuplicate?: true;
 }
 
+/** What became of an append; nothing that comes later changes it. */
+export type AppendOutcome =
+  | ({ readonly type: "applied" } & Omit<AppendReceipt, "isDuplicate">)
+  /** It is not in the log and never will be, also if a copy of it is still on its way. */
+  | { readonly type: "never" }
+  /** It was so long ago that nothing is remembered of it. */
+  | { readonly type: "unknown" };
+
 /** `linearizable` confirms a miss with the leader; `local` answers it from this node alone. */
 export type Consistency = "linearizable" | "local";
 
@@ -83,6 +91,13 @@ export interface LogService {
    *   outcome-unknown, expected-offset-mismatch, overloaded, disk-full, unavailable.
    */
   produce(request: AppendRequest, options?: { readonly relay?: boolean }): Promise<AppendReceipt>;
+  /**
+   * Says what became of an append with this producer. If nothing is decided yet this decides it:
+   * the sequence is then void, and so are the producer's lower ones. On any node.
+   *
+   * @throws ProglogError no-leader, no-quorum, cannot-confirm, overloaded, disk-full, unavailable.
+   */
+  outcome(producer: Producer, options?: { readonly forwarded?: boolean }): Promise<AppendOutcome>;
   /**
    * Reads the record at an offset. A hit is answered from this node at once.
    *

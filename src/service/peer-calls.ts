@@ -5,7 +5,9 @@
  * delivered fails with `unavailable`, outcome `not_applied`.
  */
 import type { LeaderHint } from "../common/errors.js";
+import type { Producer } from "../machine/producers.js";
 import type {
+  AppendOutcome,
   AppendReceipt,
   AppendRequest,
   ClusterStatus,
@@ -27,4 +29,6 @@ export interface PeerCalls {
    * message. If the stream breaks after the request was sent, the outcome is `unknown`.
    */
   produce(leader: LeaderHint, request: AppendRequest): Promise<AppendReceipt>;
+  /** Asks the leader what became of an append. */
+  outcome(leader: LeaderHint, producer: Producer): Promise<AppendOutcome>;
 }

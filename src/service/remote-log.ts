@@ -15,7 +15,9 @@ import type { LeaderHint } from "../common/errors.js";
 import { ProglogError } from "../common/errors.js";
 import type { LogRecord, RecordBatch } from "../common/record.js";
 import { decodeBatch, decodeRecord } from "../common/record.js";
+import type { Producer } from "../machine/producers.js";
 import type {
+  AppendOutcome,
   AppendReceipt,
   AppendRequest,
   Consistency,
@@ -32,7 +34,7 @@ import type { RemoteMember, RemoteMembers } from "./remote-members.js";
 
 export interface RemoteLogParts {
   readonly members: RemoteMembers;
-  readonly peers: Pick<PeerCalls, "produce">;
+  readonly peers: Pick<PeerCalls, "produce" | "outcome">;
   readonly reads: MemberReads;
   readonly clock: Clock;
   /** What answers are said to come from. */
@@ -82,12 +84,23 @@ export class RemoteLog implements LogService {
   async produce(request: AppendRequest): Promise<AppendReceipt> {
     const { peers, members, requestTimeoutMs } = this.#parts;
     const timeoutMs = request.timeoutMs ?? requestTimeoutMs;
-    let leader = members.leader ?? (await this.#findLeader(undefined));
+    const append = { ...request, timeoutMs, forwarded: true };
+    const receipt = await this.#onLeader((leader) => peers.produce(leader, append));
+    members.noteEnd(receipt.offset + receipt.count);
+    return receipt;
+  }
+
+  /** Asking twice is asking once: what is decided stays decided. */
+  async outcome(producer: Producer): Promise<AppendOutcome> {
+    return this.#onLeader((leader) => this.#parts.peers.outcome(leader, producer));
+  }
+
+  /** Asks the leader, and the next one where the first certainly did nothing. */
+  async #onLeader<T>(ask: (leader: LeaderHint) => Promise<T>): Promise<T> {
+    let leader = this.#parts.members.leader ?? (await this.#findLeader(undefined));
     for (let tried = 1; ; tried += 1) {
       try {
-        const receipt = await peers.produce(leader, { ...request, timeoutMs, forwarded: true });
-        members.noteEnd(receipt.offset + receipt.count);
-        return receipt;
+        return await ask(leader);
       } catch (thrown) {
         const error = ProglogError.from(thrown);
         if (!isRefusedUnseen(error)) throw error;

@@ -10,7 +10,9 @@ import type { LogRecord, RecordBatch } from "../common/record.js";
 import { countRecords, decodeBatch, decodeRecord } from "../common/record.js";
 import type { Replica } from "../replica/replica.js";
 import { DamageError } from "../storage/damage.js";
+import type { Producer } from "../machine/producers.js";
 import type {
+  AppendOutcome,
   AppendReceipt,
   AppendRequest,
   ListPage,
@@ -21,6 +23,7 @@ import type {
   StreamRequest,
 } from "./api.js";
 import { leaderHint, noLeaderError, notLeaderError } from "./leader.js";
+import { decidedOutcome, knownOutcome } from "./outcome.js";
 import type { PeerCalls } from "./peer-calls.js";
 import { waitFor, waitForCall } from "./waiting.js";
 
@@ -114,6 +117,20 @@ export class ReplicatedLog implements LogService {
     if (!mayRelay || request.forwarded === true) throw notLeaderError(leader);
     const timeoutMs = request.timeoutMs ?? this.#options.requestTimeoutMs;
     return this.#peers.produce(leader, { ...request, timeoutMs, forwarded: true });
+  }
+
+  async outcome(
+    producer: Producer,
+    options: { readonly forwarded?: boolean } = {},
+  ): Promise<AppendOutcome> {
+    const known = knownOutcome(this.#replica, producer);
+    if (known !== undefined) return known;
+    if (this.#replica.isLeader) {
+      return decidedOutcome(this.#replica, producer, this.#options.requestTimeoutMs);
+    }
+    const leader = leaderHint(this.#replica);
+    if (leader === undefined || options.forwarded === true) throw noLeaderError(this.#replica);
+    return this.#peers.outcome(leader, producer);
   }
 
   async read(

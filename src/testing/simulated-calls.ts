@@ -4,8 +4,10 @@
  */
 import { ProglogError } from "../common/errors.js";
 import type { LeaderHint } from "../common/errors.js";
+import type { Producer } from "../machine/producers.js";
 import type { SnapshotPart, SnapshotSource } from "../replica/snapshot-parts.js";
 import type {
+  AppendOutcome,
   AppendReceipt,
   AppendRequest,
   ClusterStatus,
@@ -86,6 +88,13 @@ export class SimulatedCalls implements PeerCalls {
     const lost = (): ProglogError =>
       new ProglogError("outcome-unknown", "The leader did not answer.");
     return this.#call(leader.rpcAddr, ({ log }) => log.produce(copy), { timeoutMs, lost });
+  }
+
+  async outcome(leader: LeaderHint, producer: Producer): Promise<AppendOutcome> {
+    const timeoutMs = 10_000;
+    return this.#call(leader.rpcAddr, ({ log }) => log.outcome(producer, { forwarded: true }), {
+      timeoutMs,
+    });
   }
 }
 

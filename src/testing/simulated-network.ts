@@ -26,6 +26,8 @@ export interface LinkFaults {
   readonly longDelayMs: number;
   /** False: messages arrive in the order in which they left. */
   readonly reorders: boolean;
+  /** Arrivals are late to the next multiple of this: many come in one instant. 0 for none. */
+  readonly gridMs?: number;
 }
 
 export const goodLink: LinkFaults = Object.freeze({
@@ -56,6 +58,8 @@ export interface NetworkObserver {
 /** How long a stream over a cut link seems to be up. */
 const keepAliveMs = 3000;
 const reconnectMsMax = 300;
+/** How often whom a node has not heard of is dialled. */
+const greetingMs = 1000;
 
 interface Link {
   isCut: boolean;
@@ -134,6 +138,24 @@ export class SimulatedNetwork {
     return true;
   }
 
+  /** Opens a stream with nothing to say yet: the other end learns who this is, and where. */
+  greet(sender: Endpoint, id: NodeId, host: string): void {
+    const link = this.#link(hostOf(sender.self.rpcAddr), host);
+    if (link.isCut || this.random.chance(this.faults.lossRate)) return;
+    this.simulation.schedule(this.#delayMs(link), () => {
+      const target = this.#endpoints.get(host);
+      const isMeant = target?.self.id === id && !link.isCut;
+      if (!isMeant || target.clusterId() !== sender.clusterId()) return;
+      this.simulation.schedule(
+        0,
+        () => {
+          target.transport.greeted(sender.self);
+        },
+        target.process,
+      );
+    });
+  }
+
   #reconnect(link: Link, to: string): void {
     if (link.isCut || !this.#endpoints.has(to)) return;
     this.simulation.schedule(this.random.between(0, reconnectMsMax), () => {
@@ -142,6 +164,14 @@ export class SimulatedNetwork {
   }
 
   #delayMs(link: Link): number {
+    const { gridMs = 0 } = this.faults;
+    const delayMs = this.#anyDelayMs(link);
+    if (gridMs === 0) return delayMs;
+    const { nowMs } = this.simulation;
+    return Math.ceil((nowMs + delayMs) / gridMs) * gridMs - nowMs;
+  }
+
+  #anyDelayMs(link: Link): number {
     const { delayMsMin, delayMsMax, longDelayRate, longDelayMs, reorders } = this.faults;
     let delayMs = this.random.between(delayMsMin, delayMsMax);
     if (this.random.chance(longDelayRate)) delayMs += this.random.exponential(longDelayMs);
@@ -317,6 +347,7 @@ export class SimulatedTransport implements Transport {
   #unreachable: (peer: NodeId) => void = () => undefined;
   #heard: (member: Member) => void = () => undefined;
   #isClosed = false;
+  #isGreeting = false;
 
   /** @param endpoint Where this transport is attached; asked when it is used. */
   constructor(network: SimulatedNetwork, endpoint: () => Endpoint) {
@@ -333,6 +364,30 @@ export class SimulatedTransport implements Transport {
 
   setPeers(peers: readonly Peer[]): void {
     this.#peers = new Map(peers.map((peer) => [peer.id, peer]));
+    if (this.#isGreeting) return;
+    this.#isGreeting = true;
+    this.#greet();
+  }
+
+  /** Dials whom it has not heard of lately, again and again: so it is known where this node is. */
+  #greet(): void {
+    const endpoint = this.#endpoint();
+    const { process } = endpoint;
+    if (this.#isClosed || process.isGone) return;
+    for (const { id, rpcAddr } of this.#peers.values()) {
+      const silentMs = process.now() - (this.#contactMs.get(id) ?? -Infinity);
+      if (silentMs > greetingMs) this.#network.greet(endpoint, id, hostOf(rpcAddr));
+    }
+    process.setTimer(greetingMs, () => {
+      this.#greet();
+    });
+  }
+
+  /** A peer has dialled. */
+  greeted(from: Member): void {
+    if (this.#isClosed || this.#known.get(from.id) === from) return;
+    this.#known.set(from.id, from);
+    this.#heard(from);
   }
 
   onMessage(receive: (message: Message) => void): void {
@@ -355,10 +410,7 @@ export class SimulatedTransport implements Transport {
   receive(message: Message, from: Member): void {
     if (this.#isClosed) return;
     this.#contactMs.set(from.id, this.#endpoint().process.now());
-    if (this.#known.get(from.id) !== from) {
-      this.#known.set(from.id, from);
-      this.#heard(from);
-    }
+    this.greeted(from);
     this.#receive(message);
   }
 

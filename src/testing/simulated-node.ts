@@ -167,6 +167,17 @@ export class SimulatedNode {
     this.#process?.resume();
   }
 
+  /** Puts each one's disk into the other's place, while both are down. */
+  exchangeDisks(other: SimulatedNode): void {
+    this.crash("kill");
+    other.crash("kill");
+    const { disk, id } = this;
+    this.disk = other.disk;
+    this.id = other.id;
+    other.disk = disk;
+    other.id = id;
+  }
+
   /** Another disk in place of the old one, which is gone: with an empty one it is a new node. */
   renew(disk: SimulatedDisk, options: NodeOptions): void {
     this.crash("kill");

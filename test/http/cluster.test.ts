@@ -128,7 +128,6 @@ describe("health", () => {
 
 describe("paths and methods", () => {
   test.each([
-    "/",
     "/nothing",
     "/Data/",
     "/DATA",

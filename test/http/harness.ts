@@ -66,7 +66,10 @@ export async function call(
 
 /** Each status of a served route stands in the OpenAPI document. */
 function expectDescribed(target: string, method: string, response: Response): void {
-  const path = target.replace(/\?.*$/, "").replace(/^(\/cluster\/members)\/.+$/, "$1/{id}");
+  const path = target
+    .replace(/\?.*$/, "")
+    .replace(/^(\/cluster\/members)\/.+$/, "$1/{id}")
+    .replace(/^(\/dashboard)\/(?!append$).+$/, "$1/{file}");
   const paths = openApi.paths as Record<string, Record<string, { responses: object }>>;
   const operation = paths[path]?.[method];
   if (operation === undefined) {

@@ -9,8 +9,10 @@ import type { LeaderHint } from "../../src/common/errors.js";
 import { countRecords, decodeBatch, encodeRecords } from "../../src/common/record.js";
 import type { LogRecord, RecordBatch, RecordContent } from "../../src/common/record.js";
 import { Producers } from "../../src/machine/producers.js";
+import type { Producer } from "../../src/machine/producers.js";
 import type { Member } from "../../src/raft/message.js";
 import type {
+  AppendOutcome,
   AppendReceipt,
   AppendRequest,
   ClusterService,
@@ -173,6 +175,9 @@ export class MemoryLog implements LogService {
     if (verdict === "too-old") {
       throw new ProglogError("sequence-too-old", "The sequence is not remembered any more.");
     }
+    if (verdict !== "new" && verdict.count === 0) {
+      throw new ProglogError("sequence-too-old", "The sequence is void.");
+    }
     if (verdict !== "new") return { ...verdict, isDuplicate: true };
     if (expectedOffset !== undefined && expectedOffset !== node.endOffset) {
       throw new ProglogError("expected-offset-mismatch", "The log has moved on.", {
@@ -184,6 +189,18 @@ export class MemoryLog implements LogService {
       node.producers.note(producer.id, { ...receipt, sequence: producer.sequence });
     }
     return receipt;
+  }
+
+  async outcome(producer: Producer): Promise<AppendOutcome> {
+    const node = this.#node;
+    refuseWrite(node);
+    const settlement = node.producers.settlementOf(producer);
+    if (settlement === "forgotten") return { type: "unknown" };
+    if (settlement === "never") return { type: "never" };
+    if (settlement !== "open") return { type: "applied", ...settlement };
+    const nothing = { offset: node.endOffset, count: 0, timestampMs: 0 };
+    node.producers.note(producer.id, { sequence: producer.sequence, ...nothing });
+    return { type: "never" };
   }
 
   async read(

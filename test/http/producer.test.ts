@@ -234,3 +234,40 @@ describe("a producer is refused", () => {
     expect((await post(gateway, { message: 1 }, keyed(key))).status).toBe(200);
   });
 });
+
+describe("GET /Data/outcome", () => {
+  test("tells where an append is, by sequence and by key", async () => {
+    const gateway = await startGateway();
+    const body = { messages: ["a", "b"], producerId: "p\u00e9", sequence: 7 };
+    const { offset, count, timestamp } = await jsonOf(await post(gateway, body));
+    await post(gateway, { message: "c" }, keyed("order 7"));
+    for (const path of ["/Data/outcome", "/data/outcome"]) {
+      const answer = await call(gateway, `${path}?producerId=p%C3%A9&sequence=7`);
+      expect(answer.status).toBe(200);
+      expect(answer.headers.get("cache-control")).toBe("no-store");
+      expect(await jsonOf(answer)).toEqual({ outcome: "applied", offset, count, timestamp });
+    }
+    const byKey = await call(gateway, "/Data/outcome", {
+      headers: { "idempotency-key": "order 7" },
+    });
+    expect(await jsonOf(byKey)).toMatchObject({ outcome: "applied", offset: 2, count: 1 });
+  });
+
+  test("says never, and then it is so", async () => {
+    const gateway = await startGateway();
+    const asked = await call(gateway, "/Data/outcome?producerId=p&sequence=1");
+    expect(await jsonOf(asked)).toEqual({ outcome: "never" });
+    const late = await post(gateway, { message: "a", producerId: "p", sequence: 1 });
+    await expectProblem(late, 409, "sequence-too-old");
+    expect(gateway.node.endOffset).toBe(0);
+  });
+
+  test("needs to know whose append", async () => {
+    const gateway = await startGateway();
+    for (const query of ["", "?producerId=p", "?sequence=1", "?producerId=p&sequence=x", "?a=1"]) {
+      await expectProblem(await call(gateway, `/Data/outcome${query}`), 400, "invalid-request");
+    }
+    const post = await call(gateway, "/Data/outcome?producerId=p&sequence=1", { method: "POST" });
+    await expectProblem(post, 405, "method-not-allowed");
+  });
+});

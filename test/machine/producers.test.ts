@@ -73,3 +73,27 @@ test("what a checkpoint keeps is not changed by what comes after", () => {
   note(producers, "a", 2);
   expect(JSON.stringify(kept)).toBe(text);
 });
+
+test("it is known of an append that it is in the log, or never will be, or is not decided", () => {
+  const producers = new Producers([]);
+  expect(producers.settlementOf({ id: "a", sequence: 3 })).toBe("open");
+  for (const sequence of [1, 3, 5, 7, 9, 11]) note(producers, "a", sequence);
+  expect(producers.settlementOf({ id: "a", sequence: 5 })).toMatchObject({ sequence: 5, count: 1 });
+  expect(producers.settlementOf({ id: "a", sequence: 4 })).toBe("never");
+  expect(producers.settlementOf({ id: "a", sequence: 12 })).toBe("open");
+  // 1 was in the log, and 0 was not: neither is remembered.
+  for (const sequence of [0, 1, 2]) {
+    expect(producers.settlementOf({ id: "a", sequence })).toBe("forgotten");
+  }
+});
+
+test("a void append is no append, and keeps its place among the producers", () => {
+  const producers = new Producers([]);
+  const at = note(producers, "a", 1);
+  producers.note("b", { sequence: 1, offset: at + 1, count: 0, timestampMs: 0 });
+  producers.note("c", { sequence: 1, offset: at + 1, count: 1, timestampMs: 0 });
+  expect(producers.settlementOf({ id: "b", sequence: 1 })).toBe("never");
+  const kept = new Producers(producers.states());
+  expect(kept.states().map(({ id }) => id)).toEqual(["a", "b", "c"]);
+  expect(kept.settlementOf({ id: "b", sequence: 1 })).toBe("never");
+});

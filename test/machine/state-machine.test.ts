@@ -233,3 +233,33 @@ test("segments are the same bytes on every node, however their disks are timed",
   expect(images[1]).toEqual(images[0]);
   expect(images[2]).toEqual(images[0]);
 });
+
+test("a void append adds no record, and what comes late under its sequence adds none either", async () => {
+  const node = await settled();
+  const producer = { id: "p/a", sequence: 4 };
+  const nothing = { records: Buffer.alloc(0), count: 0, producer };
+  apply(node, [appendOf(["a"])]);
+  expect(apply(node, [nothing])).toMatchObject({ offset: 1, dropped: [] });
+  expect(node.machine.settlementOf(producer)).toBe("never");
+  const late = apply(node, [{ ...appendOf(["late"]), producer }, appendOf(["b"])]);
+  expect(late.dropped).toMatchObject([{ firstRecord: 0, count: 1, why: { type: "void" } }]);
+  const again = apply(node, [nothing]);
+  expect(again.dropped).toMatchObject([{ why: { type: "duplicate", original: { count: 0 } } }]);
+  expect(await texts(node)).toEqual(["a", "b"]);
+  const { endOffset, producers } = node.machine.capture();
+  expect({ endOffset, producers }).toMatchObject({
+    endOffset: 2,
+    producers: [{ id: "p/a", appends: [{ sequence: 4, offset: 1, count: 0 }] }],
+  });
+});
+
+test("a void append finds what is in the log already", async () => {
+  const node = await settled();
+  const producer = { id: "p/a", sequence: 4 };
+  apply(node, [{ ...appendOf(["a", "b"]), producer }]);
+  const { dropped } = apply(node, [{ records: Buffer.alloc(0), count: 0, producer }]);
+  expect(dropped).toMatchObject([
+    { why: { type: "duplicate", original: { offset: 0, count: 2 } } },
+  ]);
+  expect(node.machine.settlementOf(producer)).toMatchObject({ offset: 0, count: 2 });
+});

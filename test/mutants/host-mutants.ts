@@ -102,6 +102,15 @@ export const hostMutants: readonly Mutant[] = [
     ],
   },
   {
+    name: "never-said-and-not-decided",
+    rule: "R-C6",
+    why: "a copy of an append comes in after its client was told that it never would",
+    file: "src/service/outcome.ts",
+    find: "  if (known !== undefined) return known;\n  const result",
+    replace:
+      '  if (known !== undefined || timeoutMs > 0) return known ?? { type: "never" };\n  const result',
+  },
+  {
     name: "conditions-count-dropped-records",
     rule: "R-C6",
     why: "a condition holds or not by records that were not kept",

@@ -55,7 +55,7 @@ function knownKills(): Known {
 }
 
 /** Runs of cores alone are short, and cost a hundredth of one of whole nodes. */
-const coreRunsAtATime = 25;
+const coreRunsAtATime = 150;
 const coreSteps = 4000;
 
 /**
@@ -219,6 +219,7 @@ async function main(): Promise<number> {
   const kills = await huntAll(workshops);
   const survivors = kills.filter(({ trial }) => trial === undefined);
   const failures = await tryUnmutated(workshops, kills);
+  close();
   const killed = kills.length - survivors.length;
   process.stdout.write(`\n${tableOf(kills)}\n\n${killed} of ${kills.length} mutants killed\n`);
   for (const { mutant } of survivors) process.stdout.write(`survives: ${mutant.name}\n`);

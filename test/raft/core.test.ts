@@ -54,6 +54,23 @@ describe("the core", () => {
     expect(lastAnswer(network)).toMatchObject({ type: "rejected", reason: "address-taken" });
   });
 
+  test("lets two members change places, one after the other", () => {
+    const network = ledCluster({ voters: 3 });
+    const [two, three] = [member("2"), member("3")];
+    for (const [at, moved] of [
+      { ...two, rpcAddr: three.rpcAddr },
+      { ...three, rpcAddr: two.rpcAddr },
+    ].entries()) {
+      network.step("1", {
+        type: "changeConfiguration",
+        id: at + 1,
+        change: { type: "update", member: moved },
+      });
+      network.stabilize();
+      expect(lastAnswer(network)).toMatchObject({ type: "configured" });
+    }
+  });
+
   test("rejects its waiting reads when it steps down", () => {
     const network = ledCluster({ voters: 3 });
     network.read("1", 1);

@@ -7,7 +7,7 @@
  */
 import type { Random } from "../../src/common/random.js";
 import { randomInteger } from "../../src/common/random.js";
-import type { ConfigurationChange } from "../../src/raft/index.js";
+import type { ConfigurationChange, Message } from "../../src/raft/index.js";
 import { configurationOf, member, Network } from "./network.js";
 
 /** A small generator (mulberry32), so that a seed means the same run everywhere. */
@@ -43,23 +43,33 @@ interface Faults {
   readonly isSlowDisk: boolean;
   readonly hasCrashes: boolean;
   readonly hasPartitions: boolean;
+  /** Ticks at a time: many, and elections come before what was sent has arrived. */
+  readonly ticksMax: number;
+  /** Share of the moves that are faults; the more, the shorter each lasts. */
+  readonly faultRate: number;
+  /** What is under way on a link that is cut comes when it heals, late, instead of never. */
+  readonly isHeld: boolean;
   readonly hasChanges: boolean;
   readonly hasCompaction: boolean;
   readonly hasTransfers: boolean;
 }
+
+/** How often a seed asks for each thing, by weight: what is rare in one run is common in another. */
+type Requests = Readonly<Record<"propose" | "read" | "change" | "transfer" | "compact", number>>;
 
 export class Simulation {
   readonly network: Network;
   readonly tally: Tally;
   readonly #random: Random;
   readonly #faults: Faults;
+  readonly #requests: Requests;
   readonly #ids: readonly string[];
   #nextId = 1;
 
   constructor(seed: number, log?: (line: string) => void) {
     const random = seededRandom(seed);
     this.#random = random;
-    const voters = ["1", "2", "3", "4", "5"].slice(0, [1, 2, 3, 3, 3, 4, 5][this.#pick(7)]);
+    const voters = ["1", "2", "3", "4", "5"].slice(0, [1, 2, 3, 3, 3, 4, 4, 5][this.#pick(8)]);
     const spare = ["6", "7"].slice(0, this.#pick(3));
     this.#ids = [...voters, ...spare];
     const maybe = (share: number): boolean => random.next() < share;
@@ -70,9 +80,20 @@ export class Simulation {
       isSlowDisk: maybe(0.6),
       hasCrashes: maybe(0.7),
       hasPartitions: maybe(0.6),
+      ticksMax: maybe(0.5) ? 3 : 12,
+      faultRate: maybe(0.5) ? 0.05 : 0.01,
+      isHeld: maybe(0.5),
       hasChanges: maybe(0.6),
       hasCompaction: maybe(0.5),
       hasTransfers: maybe(0.5),
+    };
+    const weight = (isOn: boolean): number => (isOn ? (maybe(0.3) ? 0.8 : 0.1) : 0);
+    this.#requests = {
+      propose: 0.55,
+      read: maybe(0.3) ? 0.8 : 0.25,
+      change: weight(this.#faults.hasChanges),
+      transfer: weight(this.#faults.hasTransfers) / 2,
+      compact: weight(this.#faults.hasCompaction) / 2,
     };
     const none = { elections: 0, committed: 0, reads: 0, snapshots: 0 };
     this.tally = { ...none, changes: 0, transfers: 0, crashes: 0 };
@@ -111,11 +132,11 @@ export class Simulation {
     const dice = this.#random.next();
     if (dice < 0.004) this.#calm();
     else if (dice < 0.5) this.#deliverOne();
-    else if (dice < 0.58) network.tick(this.#any(), 1 + this.#pick(3));
+    else if (dice < 0.58) network.tick(this.#any(), 1 + this.#pick(this.#faults.ticksMax));
     else if (dice < (this.#faults.isSlowDisk ? 0.74 : 0.86)) {
       network.persist(this.#any(), 1 + this.#pick(4));
     } else if (dice < 0.89) this.#host();
-    else if (dice < 0.95) this.#request();
+    else if (dice < 1 - this.#faults.faultRate) this.#request();
     else this.#fault();
   }
 
@@ -138,7 +159,11 @@ export class Simulation {
       this.network.tick(this.#any());
       return;
     }
-    const at = this.#faults.isReordering ? this.#pick(wire.length) : 0;
+    const start = this.#faults.isReordering ? this.#pick(wire.length) : 0;
+    const isOpen = ({ from, to }: Message): boolean => this.network.isConnected(from, to);
+    const at = this.#faults.isHeld
+      ? wire.findIndex((held, index) => index >= start && isOpen(held))
+      : start;
     const message = wire[at];
     if (message === undefined) return;
     const isKept = this.#random.next() < this.#faults.duplicateRate && wire.length < 200;
@@ -167,15 +192,17 @@ export class Simulation {
     const id = this.#likelyLeader();
     const number = this.#nextId;
     this.#nextId += 1;
-    const dice = this.#random.next();
-    if (dice < 0.55) network.propose(id, number, `x${number}`);
-    else if (dice < 0.8) network.read(this.#any(), number);
-    else if (dice < 0.9 && this.#faults.hasChanges) {
+    const { propose, read, change, transfer, compact } = this.#requests;
+    let dice = this.#random.next() * (propose + read + change + transfer + compact);
+    const isNext = (share: number): boolean => (dice -= share) < 0;
+    if (isNext(propose)) network.propose(id, number, `x${number}`);
+    else if (isNext(read)) network.read(this.#any(), number);
+    else if (isNext(change)) {
       network.step(id, { type: "changeConfiguration", id: number, change: this.#change() });
-    } else if (dice < 0.95 && this.#faults.hasTransfers) {
+    } else if (isNext(transfer)) {
       const target = this.#random.next() < 0.3 ? {} : { target: this.#any() };
       network.step(id, { type: "transfer", id: number, ...target });
-    } else if (this.#faults.hasCompaction && network.node(id).core !== null) {
+    } else if (network.node(id).core !== null) {
       network.compact(id, network.node(id).applied - this.#pick(4));
     }
   }
@@ -240,14 +267,17 @@ export class Simulation {
     network.propose(leader, number, "last");
     network.read(leader, number + 1);
     network.stabilize();
-    const isRead = network.answers
-      .slice(before)
-      .some((answer) => answer.type === "readReady" && answer.readId === number + 1);
+    const answers = network.answers.slice(before);
+    const isRead = answers.some(
+      (answer) => answer.type === "readReady" && answer.readId === number + 1,
+    );
+    const isTaken = answers.some((answer) => answer.type === "accepted" && answer.id === number);
     const { configuration, commitIndex, lastIndex } = network.core(leader).status();
     const chain = network.node(leader).memory.chainAt(lastIndex);
     const members = [...configuration.voters, ...configuration.learners];
     return (
       isRead &&
+      isTaken &&
       commitIndex === lastIndex &&
       members.every(({ id }) => {
         const { memory, core, applied } = network.node(id);

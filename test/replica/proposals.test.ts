@@ -272,3 +272,18 @@ test("every refusal of the core has an error, and none claims that something was
     expect(error.message.length, reason).toBeGreaterThan(10);
   }
 });
+
+test("a void append is an entry of its own, and no other is taken for it", () => {
+  const nothing = { records: Buffer.alloc(0), count: 0 };
+  add("a");
+  add("void", 1000, { ...nothing, producer: { id: "p/a", sequence: 1 } });
+  add("b", 1000, { expectedOffset: 3 });
+  const taken = proposals.take();
+  expect(taken.map(({ data }) => readHeader(data, 0)?.count)).toEqual([1, 0, 1]);
+  for (const [at, { id }] of taken.entries()) proposals.accepted(id, at + 1, 1);
+  proposals.applied(1, 1, nothingDropped);
+  proposals.applied(2, 1, { ...nothingDropped, offset: 11 });
+  const why = { type: "mismatch", actualOffset: 11 } as const;
+  proposals.applied(3, 1, { ...nothingDropped, dropped: [{ firstRecord: 0, count: 1, why }] });
+  expect(codes()).toEqual(["a 10", "void 11", "b expected-offset-mismatch not_applied"]);
+});

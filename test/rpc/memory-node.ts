@@ -10,8 +10,10 @@ import type { LeaderHint } from "../../src/common/errors.js";
 import { countRecords, decodeRecord, recordPosition } from "../../src/common/record.js";
 import type { LogRecord, RecordBatch } from "../../src/common/record.js";
 import { Producers } from "../../src/machine/producers.js";
+import type { Producer } from "../../src/machine/producers.js";
 import type { Member } from "../../src/raft/message.js";
 import type {
+  AppendOutcome,
   AppendReceipt,
   AppendRequest,
   ClusterService,
@@ -86,6 +88,15 @@ export class MemoryLog implements LogService {
   release(): void {
     this.#isHeld = false;
     this.#changes.notify();
+  }
+
+  async outcome(producer: Producer): Promise<AppendOutcome> {
+    const error = this.errors.shift();
+    if (error !== undefined) throw error;
+    const settlement = this.producers.settlementOf(producer);
+    if (settlement === "forgotten") return { type: "unknown" };
+    if (settlement === "never" || settlement === "open") return { type: "never" };
+    return { type: "applied", ...settlement };
   }
 
   async produce(

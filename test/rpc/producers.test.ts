@@ -4,7 +4,9 @@ import { expect, onTestFinished, test } from "vitest";
 
 import { ProglogError } from "../../src/common/errors.js";
 import { systemClock } from "../../src/common/system.js";
+import { Outcome } from "../../src/gen/log/v1/log.js";
 import type {
+  GetOutcomeResponse,
   ProduceBatchRequest,
   ProduceBatchResponse,
   ProduceRequest,
@@ -365,4 +367,35 @@ test("a leader that does not answer in time leaves retryable what has a producer
     { reason: { ...unknownOutcome, retryable: false } },
   ]);
   leader.log.release();
+});
+
+test("GetOutcome tells where an append is, or that it never will be anywhere", async () => {
+  const node = await startLoopback();
+  await produce(node, { producerId: "a", sequence: 4n });
+  const outcomeOf = async (producerId: string, sequence: bigint): Promise<GetOutcomeResponse> =>
+    ask((answer) => node.logClient.getOutcome({ producerId, sequence }, answer));
+  expect(await outcomeOf("a", 4n)).toMatchObject({
+    outcome: Outcome.APPLIED,
+    offset: 0n,
+    count: 1,
+  });
+  expect(await outcomeOf("a", 5n)).toMatchObject({ outcome: Outcome.NEVER });
+  const nameless = await failureOf(outcomeOf("", 1n));
+  expect(nameless).toMatchObject({ code: invalidArgument });
+});
+
+test("a node asks another by the name that the producer has in the log", async () => {
+  const node = await startLoopback();
+  const calls = new GrpcPeerCalls({ clock: systemClock });
+  onTestFinished(async () => calls.close());
+  await produce(node, { producerId: "a", sequence: 4n });
+  const leader = { id: "1", name: "n1", rpcAddr: node.address, httpAddr: "" };
+  expect(await calls.outcome(leader, namedProducer("a", 4))).toMatchObject({
+    ...{ type: "applied", offset: 0, count: 1 },
+  });
+  expect(await calls.outcome(leader, keyedProducer("a"))).toEqual({ type: "never" });
+  node.log.errors.push(new ProglogError("no-leader", "Nobody leads."));
+  await expect(calls.outcome(leader, keyedProducer("b"))).rejects.toMatchObject({
+    code: "no-leader",
+  });
 });

@@ -82,6 +82,15 @@ test("an append that may have been applied is never sent again", async () => {
   expect(world.members.map(({ appendCount }) => appendCount)).toEqual([0, 0, 0]);
 });
 
+test("what became of an append is asked of the leader, and of the next if that is gone", async () => {
+  const { log, world } = await begin(new RemoteWorld(3));
+  const producer = { id: "p/a", sequence: 1 };
+  expect(await log.outcome(producer)).toEqual({ type: "never" });
+  world.kill(world.member(0));
+  world.elect(world.member(1));
+  expect(await log.outcome(producer)).toEqual({ type: "never" });
+});
+
 test("an append without a leader and a quorum is told so", async () => {
   const { log, world, members } = await begin(new RemoteWorld(3));
   for (const member of world.members) member.leaderId = null;

@@ -7,6 +7,7 @@ import type { LeaderHint } from "../../src/common/errors.js";
 import { decodeRecord, encodeRecords } from "../../src/common/record.js";
 import type { LogRecord, RecordBatch } from "../../src/common/record.js";
 import type {
+  AppendOutcome,
   AppendReceipt,
   AppendRequest,
   ClusterStatus,
@@ -146,6 +147,14 @@ export class RemoteWorld implements PeerCalls, MemberReads {
     const offset = node.endOffset;
     this.grow(1, [node]);
     return { offset, count: 1, timestampMs: offset };
+  }
+
+  async outcome({ rpcAddr }: LeaderHint): Promise<AppendOutcome> {
+    const node = this.#at(rpcAddr);
+    const error = node.appendErrors.shift();
+    if (error !== undefined) throw error;
+    if (node.leaderId !== node.id) throw new ProglogError("no-leader", "Another node leads.");
+    return { type: "never" };
   }
 
   async read(rpcAddr: string, { offset, consistency }: MemberRead): Promise<LogRecord> {

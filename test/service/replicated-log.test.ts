@@ -21,6 +21,7 @@ async function unreachable(): Promise<never> {
 }
 
 const noPeers: PeerCalls = {
+  outcome: async () => Promise.reject(new Error("nobody is asked")),
   identify: unreachable,
   join: unreachable,
   status: unreachable,
@@ -316,6 +317,73 @@ test("a node that does not lead names the leader, and relays only once, and only
   const again = await failure(forwarding.produce({ ...request("d"), forwarded: true }));
   expect(again).toMatchObject({ code: "not-leader" });
   expect(relayed).toHaveLength(2);
+});
+
+test("the outcome of an append is where it is, or that it never will be anywhere", async () => {
+  const log = await one(31);
+  const sent = { id: "p/a", sequence: 1 };
+  const lost = { id: "p/a", sequence: 2 };
+  await log.produce({ ...request("a", "b"), producer: sent });
+  const applied = { type: "applied", offset: 0, count: 2 };
+  expect(await log.outcome(sent)).toMatchObject(applied);
+  expect(await log.outcome(lost)).toEqual({ type: "never" });
+  expect(await log.outcome(lost)).toEqual({ type: "never" });
+  const late = await failure(log.produce({ ...request("late"), producer: lost }));
+  expect(late).toMatchObject({ code: "sequence-too-old", outcome: "not_applied" });
+  expect(await log.outcome(sent)).toMatchObject(applied);
+  const next = { id: "p/a", sequence: 3 };
+  expect(await log.produce({ ...request("c"), producer: next })).toMatchObject({ offset: 2 });
+  expect(log.bounds().endOffset).toBe(3);
+});
+
+test("an outcome asked for while the append is under way waits for it", async () => {
+  const log = await one(32);
+  const producer = { id: "k/order 7", sequence: 0 };
+  const [receipt, outcome] = await Promise.all([
+    log.produce({ ...request("a"), producer }),
+    log.outcome(producer),
+  ]);
+  expect(receipt).toMatchObject({ offset: 0 });
+  expect(outcome).toMatchObject({ type: "applied", offset: 0, count: 1 });
+});
+
+test("a node that does not lead says what is decided, and asks the leader for the rest", async () => {
+  const leader = await three(33);
+  const follower = net.replica("n2");
+  await follower.confirm();
+  const asked: unknown[] = [];
+  const peers: PeerCalls = {
+    ...noPeers,
+    outcome: async (hint, producer) => {
+      asked.push([hint.id, producer]);
+      return serviceOf(leader).outcome(producer, { forwarded: true });
+    },
+  };
+  const log = serviceOf(follower, {}, peers);
+  const sent = { id: "p/a", sequence: 1 };
+  const receipt = await serviceOf(leader).produce({ ...request("a"), producer: sent });
+  await until(() => (log.bounds().endOffset > receipt.offset ? true : undefined));
+  expect(await log.outcome(sent)).toMatchObject({ type: "applied", offset: receipt.offset });
+  expect(asked).toEqual([]);
+  const lost = { id: "p/a", sequence: 2 };
+  expect(await log.outcome(lost)).toEqual({ type: "never" });
+  expect(asked).toEqual([[leader.status().id, lost]]);
+  const again = await failure(log.outcome({ id: "p/b", sequence: 1 }, { forwarded: true }));
+  expect(again).toMatchObject({ code: "no-leader" });
+});
+
+test("without a quorum an outcome that is not decided cannot be told", async () => {
+  const leader = await three(34);
+  const log = serviceOf(leader);
+  const sent = { id: "p/a", sequence: 1 };
+  await log.produce({ ...request("a"), producer: sent });
+  const { id } = leader.status();
+  for (const member of net.members) if (member.id !== id) net.crash(member.id);
+  await until(() => (leader.contact().hasQuorum ? undefined : true));
+  expect(await log.outcome(sent)).toMatchObject({ type: "applied", offset: 0 });
+  const undecided = await failure(log.outcome({ id: "p/a", sequence: 2 }));
+  expect(undecided).toMatchObject({ retryable: true });
+  expect((undecided as ProglogError).code).toMatch(/^(no-quorum|no-leader|cannot-confirm)$/);
 });
 
 test("without a quorum a write is refused at once, and reads of what is here go on", async () => {

@@ -23,6 +23,8 @@ interface Write {
   readonly values: readonly string[];
   readonly expectedOffset: number | undefined;
   readonly producer: Producer | undefined;
+  /** Its attempts in the history. */
+  readonly attempts: number[];
 }
 
 export class SimulatedClient {
@@ -108,12 +110,13 @@ export class SimulatedClient {
 
   /** One append, sent again as often as it is worth. @returns True if it was acknowledged. */
   async append(): Promise<boolean> {
-    const { idempotentRate } = this.#world.plan.clients;
-    const isConditional = this.#random.chance(0.15);
+    const { idempotentRate, conditionalRate } = this.#world.plan.clients;
+    const isConditional = this.#random.chance(conditionalRate);
     const write: Write = {
       values: this.#newValues(),
       expectedOffset: isConditional ? this.#guessEnd() : undefined,
       producer: this.#random.chance(idempotentRate) ? this.#nextSequence() : undefined,
+      attempts: [],
     };
     if (write.producer === undefined) return (await this.#attempt(write)) === "done";
     return this.#insist(write);
@@ -139,7 +142,38 @@ export class SimulatedClient {
         return true;
       }
       if (!ends.includes("again")) return false;
+      // Asked early, copies of the append are still on their way.
+      if (this.#random.chance(0.15)) return this.#settle(write);
       await this.#sleep(this.#random.exponential(errorPauseMs));
+    }
+    return this.#settle(write);
+  }
+
+  /** Asks what became of an append, and holds the log to the answer. @returns True if applied. */
+  async #settle({ producer, values, attempts }: Write): Promise<boolean> {
+    if (producer === undefined) return false;
+    this.#retarget();
+    const invokedAt = this.#now;
+    try {
+      const outcome = await this.#call(
+        async ({ log }) => log.outcome(producer),
+        this.#world.plan.clients.timeoutMs,
+      );
+      this.#world.note(this.name, "outcome", JSON.stringify({ ...producer, ...outcome }));
+      const returnedAt = this.#now;
+      if (outcome.type === "applied") {
+        const attempt = this.#history.beginAppend({
+          ...{ client: this.name, values, invokedAt, producer },
+        });
+        const { offset } = outcome;
+        this.#history.endAppend(attempt, { returnedAt, outcome: { type: "ok", offset } });
+        return true;
+      }
+      for (const attempt of outcome.type === "never" ? attempts : []) {
+        this.#history.endAppend(attempt, { returnedAt, outcome: { type: "rejected" } });
+      }
+    } catch (thrown) {
+      if (!(thrown instanceof ProglogError)) throw thrown;
     }
     return false;
   }
@@ -148,6 +182,7 @@ export class SimulatedClient {
     values,
     expectedOffset,
     producer,
+    attempts,
   }: Write): Promise<"done" | "again" | "failed"> {
     const { timeoutMs } = this.#world.plan.clients;
     const terms = {
@@ -156,6 +191,7 @@ export class SimulatedClient {
     };
     const started = { client: this.name, values, invokedAt: this.#now, ...terms };
     const attempt = this.#history.beginAppend(started);
+    attempts.push(attempt);
     const records = encodeRecords(values.map((value) => ({ value: Buffer.from(value) })));
     const relay = this.#random.chance(0.3);
     const request = { records, timeoutMs: timeoutMs * this.#random.between(0.5, 1.5), ...terms };

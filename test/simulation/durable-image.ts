@@ -86,6 +86,22 @@ export function durableImage(disk: SimulatedDisk): DurableImage {
   };
 }
 
+/**
+ * How far a file of the Raft log was durable before its last frame was written: damage below is
+ * told from a torn tail (docs/formats.md).
+ */
+export function provenBytes(bytes: Buffer): number {
+  if (bytes.length < raftFileHeaderBytes) return 0;
+  const salt = Number(bytes.readBigUInt64BE(24));
+  let proven = 0;
+  for (let at = raftFileHeaderBytes; ;) {
+    const header = at + 64 <= bytes.length ? readHeader(bytes, at) : undefined;
+    if (header?.fileId !== salt || !isBodyValid(bytes, at, header)) return proven;
+    proven = Math.max(proven, header.barrier);
+    at += frameBytesOf(header);
+  }
+}
+
 function forgetFrom(
   terms: Map<number, number>,
   configurations: HeldConfiguration[],

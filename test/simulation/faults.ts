@@ -14,6 +14,7 @@ import type { CrashMode, DiskCall, DiskVerdict } from "../../src/testing/simulat
 import { SimulatedDirectory } from "../../src/testing/simulated-file-system.js";
 import type { SimulatedNode } from "../../src/testing/simulated-node.js";
 import type { FaultClass } from "./plan.js";
+import { durableImage, provenBytes } from "./durable-image.js";
 import type { World } from "./world.js";
 
 type Fault = (node: SimulatedNode) => void;
@@ -27,18 +28,12 @@ export class Faults {
   readonly #victim: SimulatedNode;
   /** Nodes that are being removed, wiped and taken in again: one at a time. */
   #churned: SimulatedNode | undefined;
-  /** True if the victim's disk was damaged: what it then says of damage is right. */
-  hasRotted = false;
 
   constructor(world: World, isOver: () => boolean) {
     this.#world = world;
     this.#isOver = isOver;
     this.#random = new SeededRandom(world.plan.seed, "faults");
     this.#victim = this.#random.pick(world.nodes);
-  }
-
-  get victim(): SimulatedNode {
-    return this.#victim;
   }
 
   start(): void {
@@ -64,6 +59,7 @@ export class Faults {
   /** After the last step of the faulty phase: nothing more happens, and all that was ends. */
   heal(): void {
     this.#isHealed = true;
+    this.#swapBack();
     const { network, nodes, rates } = this.#world;
     network.heal();
     rates.clear();
@@ -72,6 +68,49 @@ export class Faults {
       node.disk.capacityBytes = Number.MAX_SAFE_INTEGER;
       node.process?.setRate(1);
       if (node.isPaused) node.resume();
+    }
+  }
+
+  /**
+   * After `heal`: breaks as many nodes again as the cluster can do without, whichever members each
+   * node goes by. They are down, cut off, or heard without hearing, or the other way round.
+   *
+   * @returns The nodes that are whole: a quorum of any configuration that is held.
+   */
+  breakMinority(): SimulatedNode[] {
+    const { nodes } = this.#world;
+    const held = nodes.map((node) => durableImage(node.disk).voters);
+    const inMemory = nodes.flatMap((node) => {
+      const { voters } = node.life?.core.replica.status().configuration ?? { voters: [] };
+      return [voters.map(({ id }) => id)];
+    });
+    const configurations = [...held, ...inMemory].filter((voters) => voters.length > 0);
+    if (configurations.length === 0) return [...nodes];
+    const whole = new Set(nodes.filter((node) => !this.#damaged.has(node)));
+    for (const node of this.#random.shuffled([...whole])) {
+      // One that does not vote yet may be made a voter just now, and then had to be heard.
+      if (!configurations.every((voters) => voters.includes(node.id))) continue;
+      whole.delete(node);
+      // A damaged disk may keep its node from starting: it is not counted on.
+      const counted = [...whole].filter((other) => other !== this.#world.damaged);
+      const ids = new Set(counted.map(({ id }) => id));
+      const isQuorum = configurations.every(
+        (voters) => 2 * voters.filter((id) => ids.has(id)).length > voters.length,
+      );
+      if (isQuorum) this.#break(node);
+      else whole.add(node);
+    }
+    return [...whole];
+  }
+
+  #break(node: SimulatedNode): void {
+    const { network, nodes } = this.#world;
+    const kind = this.#random.pick(["down", "cut", "mute", "deaf"]);
+    this.#world.inject("left-broken", node.name, kind);
+    if (kind === "down") node.crash("kill");
+    for (const { host } of nodes.filter((other) => other !== node)) {
+      if (kind === "cut" || kind === "mute") network.cut(node.host, host);
+      if (kind === "cut" || kind === "deaf") network.cut(host, node.host);
     }
   }
 
@@ -161,6 +200,17 @@ export class Faults {
     "slow-links": () => {
       this.#slowLinks();
     },
+    "lost-writes": () => {
+      this.#lie("lost-write", () => ({ isDropped: true }));
+    },
+    "misdirected-writes": () => {
+      this.#lie("misdirected-write", ({ position = 0 }) => ({
+        misdirectedTo: this.#random.integer(0, position + 4096),
+      }));
+    },
+    swaps: (node) => {
+      this.#swap(node);
+    },
     "install-crashes": (node) => {
       this.#crashAtInstall(node);
     },
@@ -196,6 +246,12 @@ export class Faults {
       this.#world.note("", "heal", "partition");
       network.heal();
     });
+  }
+
+  /** True if one disk of this run does not keep what it was given. */
+  get #spoilsDisks(): boolean {
+    const { faults } = this.#world.plan;
+    return (["rot", "lost-writes", "misdirected-writes"] as const).some((kind) => faults.has(kind));
   }
 
   #cutCount = 0;
@@ -304,8 +360,11 @@ export class Faults {
     }
     let calls = this.#random.integer(1, 8);
     const { process } = node;
-    node.disk.onCall = () => {
-      calls -= 1;
+    // A write of many sectors is what tears best.
+    const isLarge = mode !== "kill" && this.#random.chance(0.5);
+    node.disk.onCall = ({ path, operation, bytes = 0 }) => {
+      const isCounted = !isLarge || (operation === "write" && bytes > 1024 && /^raft/.test(path));
+      if (isCounted) calls -= isLarge ? calls : 1;
       if (calls === 0) {
         this.#later(0, () => {
           if (node.process === process) crash();
@@ -358,8 +417,11 @@ export class Faults {
       return;
     }
     const leader = this.#world.leader()?.life;
-    if (leader?.core.replica.status().isReady !== true) return;
-    const { voters, learners } = leader.core.replica.status().configuration;
+    const status = leader?.core.replica.status();
+    // A change that is not committed may be taken back, and then the node is a member after all.
+    const isSettled = status?.isReady === true && status.configurationIndex <= status.commitIndex;
+    if (leader === undefined || !isSettled) return;
+    const { voters, learners } = status.configuration;
     const members = [...voters, ...learners];
     // A member whose disk is gone, or is damaged, will not come back.
     const isLost = (id: string): boolean =>
@@ -449,25 +511,76 @@ export class Faults {
     const node = this.#victim;
     const stores = filesOf(node, "log").filter((path) => path.endsWith(".log"));
     const rafts = filesOf(node, "raft").filter((path) => path.endsWith(".raft"));
-    // The newest Raft file is prepared and the one before it is written to: the last synced write
-    // is where damage cannot be told from a torn tail (docs/formats.md).
-    const candidates = [...stores.slice(0, -1), ...rafts.slice(0, -2)];
+    const candidates = [...stores.slice(0, -1), ...rafts];
     const voters = this.#world.leader()?.life?.core.replica.status().configuration.voters ?? [];
     if (candidates.length === 0 || voters.length < 3) return;
     const path = this.#random.pick(candidates);
-    const bytes = node.disk.snapshotBytes(path)?.length ?? 0;
-    const from = path.startsWith("raft") ? raftFileHeaderBytes : 0;
+    const isRaft = path.startsWith("raft");
+    const held = node.disk.durableBytes(path) ?? Buffer.alloc(0);
+    // The newest Raft file is prepared and the one before it is written to: its last synced write
+    // is where damage cannot be told from a torn tail (docs/formats.md).
+    const isSealed = !isRaft || rafts.indexOf(path) < rafts.length - 2;
+    const bytes = isSealed ? held.length : provenBytes(held);
+    const from = isRaft ? raftFileHeaderBytes : 0;
     if (bytes <= from) return;
     const position = this.#random.integer(from, bytes - 1);
-    this.hasRotted = true;
+    this.#world.damaged = node;
     this.#world.inject("rot", node.name, `${path} at ${String(position)}`);
     node.disk.corrupt(path, position, this.#random.integer(0, 7));
+  }
+
+  /**
+   * The next write of records on the victim's disk is said to be done, and is not, or elsewhere. Of
+   * the Raft log no write is lost: a node that forgets its last promise can't know it, and a quorum
+   * that counts it has promised too much.
+   */
+  #lie(kind: string, troubleOf: (call: DiskCall) => DiskVerdict): void {
+    const node = this.#victim;
+    const voters = this.#world.leader()?.life?.core.replica.status().configuration.voters ?? [];
+    if (voters.length < 3 || node.life === undefined || this.#swapped !== undefined) return;
+    this.#failCalls(node, kind, 1, (call) => {
+      if (call.operation !== "write" || !/^log\/.*\.log$/.test(call.path)) return "ok";
+      this.#world.damaged = node;
+      return troubleOf(call);
+    });
+  }
+
+  /** Two nodes whose disks are in each other's place, until they are put back. */
+  #swapped: readonly [SimulatedNode, SimulatedNode] | undefined;
+
+  /** Two disks are mixed up: each node is then the member that the other was, at its own address. */
+  #swap(node: SimulatedNode): void {
+    const other = this.#random.pick(this.#world.nodes);
+    const isFit = (each: SimulatedNode): boolean =>
+      each.life !== undefined && !each.isPaused && each !== this.#world.damaged;
+    if (this.#swapped !== undefined || other === node || !isFit(node) || !isFit(other)) return;
+    if (this.#churned !== undefined || this.#spoilsDisks) return;
+    this.#swapped = [node, other];
+    this.#world.inject("swap", node.name, `its disk with that of ${other.name}`);
+    this.#exchange(node, other);
+    const { electionTimeoutMs } = this.#world.plan.options;
+    this.#later(this.#random.exponential(electionTimeoutMs * this.#random.pick([3, 15])), () => {
+      this.#swapBack();
+    });
+  }
+
+  #exchange(one: SimulatedNode, other: SimulatedNode): void {
+    this.#world.exchangeDisks(one, other);
+    for (const each of [one, other]) this.startNode(each);
+  }
+
+  #swapBack(): void {
+    if (this.#swapped === undefined) return;
+    const [one, other] = this.#swapped;
+    this.#swapped = undefined;
+    this.#world.note(one.name, "heal", `has its own disk again, as ${other.name} has`);
+    this.#exchange(one, other);
   }
 
   /** Removes a node and takes it in again as a new one, its disk empty. */
   #churn(chosen: SimulatedNode): void {
     // While one disk rots, no other node's copy is thrown away.
-    const node = this.#world.plan.faults.has("rot") ? this.#victim : chosen;
+    const node = this.#spoilsDisks ? this.#victim : chosen;
     const leader = this.#world.leader();
     const id = node.life?.self.id;
     if (this.#churned !== undefined || id === undefined || leader?.life === undefined) return;
@@ -529,7 +642,7 @@ export class Faults {
   tend(): void {
     for (const { node, error } of this.#world.failures.splice(0)) {
       const isDamage = error.name === "DamageError";
-      if (isDamage && !(node === this.#victim && this.hasRotted)) {
+      if (isDamage && node !== this.#world.damaged) {
         this.#world.violate(
           "damage",
           `${node.name} finds damage where none was done: ${error.message}`,

@@ -200,7 +200,7 @@ export class Invariants {
     const holders = voters.filter((voter) => {
       const holder = this.#world.nodes.find((other) => other.life?.self.id === voter.id);
       // One that is down, or was, cannot be looked at by its id: it counts for it.
-      if (holder === undefined) return true;
+      if (holder === undefined || holder === this.#world.damaged) return true;
       const image = durableImage(holder.disk);
       return image.checkpointIndex >= index || image.terms.get(index) === term;
     });
@@ -209,7 +209,7 @@ export class Invariants {
       this.#broken("I7", node, `entry ${index} is called committed, and is durable on ${on} only`);
     }
     // A disk that has rotted looks shorter than it is, and will not start.
-    if (term === undefined || this.#world.plan.faults.has("rot")) return;
+    if (term === undefined || this.#world.damaged !== undefined) return;
     const usurper = usurperOf(this.#world.nodes, index, term);
     if (usurper === undefined) return;
     const what = `entry ${index} of term ${term} is called committed`;
@@ -280,7 +280,7 @@ export class Invariants {
     }
     this.#promisedTerms.set(from, term);
     const node = this.#senderOf(from);
-    if (node === undefined) return;
+    if (node === undefined || node === this.#world.damaged) return;
     const image = durableImage(node.disk);
     const isKept = image.term > term || (image.term === term && image.vote === candidate);
     if (isKept) return;
@@ -290,7 +290,7 @@ export class Invariants {
 
   #checkAck(message: Message & { readonly type: "appendResponse" }): void {
     const node = this.#senderOf(message.from);
-    if (node === undefined) return;
+    if (node === undefined || node === this.#world.damaged) return;
     const image = durableImage(node.disk);
     const { index, term } = message;
     if (image.checkpointIndex >= index) return;

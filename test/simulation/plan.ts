@@ -27,9 +27,13 @@ export const faultClasses = [
   "stops",
 ] as const;
 
+/** Faults of disks that seeds have on top of those above: some lie, and some are mixed up. */
+const diskClasses = ["lost-writes", "misdirected-writes", "swaps"] as const;
+
 /** Faults that aim at the change of leaders and at snapshots being taken; only in storms. */
 export const stormClasses = ["usurpers", "slow-links", "install-crashes"] as const;
-export type FaultClass = (typeof faultClasses)[number] | (typeof stormClasses)[number];
+export type FaultClass =
+  (typeof faultClasses)[number] | (typeof diskClasses)[number] | (typeof stormClasses)[number];
 
 /** Share of the seeds that are storms. */
 const stormRate = 0.3;
@@ -42,6 +46,8 @@ export interface Plan {
   readonly faultMeanMs: number;
   readonly link: LinkFaults;
   readonly diskLatencyMsMax: number;
+  /** In the end only a quorum is healed at first, and must serve beside what is broken. */
+  readonly healsQuorumFirst: boolean;
   readonly options: PlannedOptions;
   readonly clients: {
     readonly writers: number;
@@ -55,6 +61,8 @@ export interface Plan {
     readonly quietRate: number;
     /** Share of appends that carry a producer, so that they can be sent again. */
     readonly idempotentRate: number;
+    /** Share of appends that name the offset that they must get. */
+    readonly conditionalRate: number;
   };
 }
 
@@ -68,7 +76,7 @@ const kibibyte = 1024;
 
 export function planOf(seed: number, nodeCount?: number): Plan {
   const random = new SeededRandom(seed, "storm");
-  const plan = swarmPlan(seed, nodeCount);
+  const plan = withMore(swarmPlan(seed, nodeCount));
   return random.chance(stormRate) ? stormPlan(plan, random, nodeCount) : plan;
 }
 
@@ -90,6 +98,7 @@ function stormPlan(plan: Plan, random: SeededRandom, nodeCount: number | undefin
       ...others.filter(() => random.chance(0.35)),
       ...(random.chance(0.6) ? (["membership"] as const) : []),
       ...(random.chance(0.2) ? (["rot"] as const) : []),
+      ...diskClasses.filter((kind) => plan.faults.has(kind)),
     ]),
     faultMeanMs: electionTimeoutMs * random.pick([1.5, 3]),
     link: {
@@ -140,7 +149,22 @@ function swarmPlan(seed: number, nodeCount: number | undefined): Plan {
       timeoutMs: random.pick([400, 1500, 5000]),
       quietRate: random.pick([0, 0, 0.3]),
       idempotentRate: random.pick([0, 0.5, 1]),
+      conditionalRate: 0,
     },
+    healsQuorumFirst: false,
+  };
+}
+
+/** What came to the plan later, by chance of its own: it leaves all that was before as it was. */
+function withMore(plan: Plan): Plan {
+  const random = new SeededRandom(plan.seed, "more");
+  const more = diskClasses.filter(() => random.chance(0.2));
+  return {
+    ...plan,
+    faults: new Set([...plan.faults, ...more]),
+    healsQuorumFirst: random.chance(0.4),
+    link: { ...plan.link, gridMs: random.pick([0, 0, 5, 40]) },
+    clients: { ...plan.clients, conditionalRate: random.pick([0.15, 0.15, 0.15, 0.7]) },
   };
 }
 

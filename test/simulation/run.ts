@@ -69,7 +69,8 @@ class Run {
   readonly #recording: Recording | undefined;
   readonly #writers: SimulatedClient[] = [];
   readonly #readers: SimulatedClient[] = [];
-  #hasHealed = false;
+  /** The nodes that are to be whole in the end: all, or a quorum at first. */
+  #whole: readonly SimulatedNode[] = [];
 
   constructor(options: RunOptions) {
     this.#options = options;
@@ -208,25 +209,37 @@ class Run {
 
   async #finish(): Promise<void> {
     this.#world.note("", "heal", "everything");
-    this.#hasHealed = true;
+    this.#whole = this.#world.nodes;
     this.#faults.heal();
     this.#world.network.faults = { ...this.#world.plan.link, lossRate: 0, longDelayRate: 0 };
     for (const client of [...this.#writers, ...this.#readers]) client.stop();
+    if (this.#world.plan.healsQuorumFirst) await this.#serveWithQuorum();
     this.#restartAll();
     await this.#settle("come to rest");
     await this.#serve();
     await this.#judge();
   }
 
+  /** The second mode of liveness: a quorum is whole and must serve, the rest stays broken. */
+  async #serveWithQuorum(): Promise<void> {
+    this.#whole = this.#faults.breakMinority();
+    const names = this.#whole.map(({ name }) => name).join(" ");
+    this.#world.note("", "heal", `a quorum first: ${names}`);
+    this.#restartAll();
+    await this.#settle("come to rest with a quorum");
+    await this.#serve();
+    this.#whole = this.#world.nodes;
+    this.#world.network.heal();
+  }
+
   /** Every second what is down is started; what cannot be is replaced, as a person would. */
   #restartAll(): void {
-    for (const node of this.#world.nodes) {
-      this.#faults.look(node);
-    }
-    if (this.#hasHealed)
-      this.#world.simulation.schedule(1000, () => {
-        this.#restartAll();
-      });
+    const tended = this.#whole;
+    for (const node of tended) this.#faults.look(node);
+    this.#world.simulation.schedule(1000, () => {
+      // Others are whole now: a round of its own looks after them.
+      if (this.#whole === tended) this.#restartAll();
+    });
   }
 
   async #settle(what: string): Promise<void> {
@@ -258,7 +271,7 @@ class Run {
     if (!isReady) return "the leader has committed nothing in its term";
     if (commitIndex < lastIndex) return `entries up to ${String(lastIndex)} are not committed`;
     const members = [...configuration.voters, ...configuration.learners];
-    for (const node of this.#world.nodes) {
+    for (const node of this.#whole) {
       const { life } = node;
       if (life === undefined) return `${node.name} is down`;
       if (!members.some((member) => member.id === life.self.id)) return `${node.name} is no member`;
@@ -343,7 +356,7 @@ class Run {
           offset = batch.offset + batch.count;
         }
       } catch (error) {
-        const isExcused = this.#faults.hasRotted && node === this.#faults.victim;
+        const isExcused = node === this.#world.damaged;
         if ((error as Error).name !== "DamageError" || !isExcused) throw error;
         // Named, and not served: what is damaged here is whole on the others.
         return { node: node.name, records, mayLag: true };

@@ -51,6 +51,8 @@ export class World {
   readonly injected = new Map<string, number>();
   /** Errors that ended nodes by themselves since the last look. */
   readonly failures: { readonly node: SimulatedNode; readonly error: Error }[] = [];
+  /** The node whose disk was damaged; what it says of damage is right. */
+  damaged: SimulatedNode | undefined;
   violation: Violation | undefined;
   /** The highest end of the log that a client was told of. */
   endOffsetSeen = 0;
@@ -108,6 +110,16 @@ export class World {
       },
       latencyMsMax: this.plan.diskLatencyMsMax,
     });
+  }
+
+  /** Puts each one's disk into the other's place; both nodes end. */
+  exchangeDisks(one: SimulatedNode, other: SimulatedNode): void {
+    one.exchangeDisks(other);
+    for (const [owner, owned] of this.#diskOwners) {
+      const now = owned === one ? other : owned === other ? one : owned;
+      this.#diskOwners.set(owner, now);
+      if (owner instanceof DiskOwner) owner.node = now;
+    }
   }
 
   /** The owner of a node's disk's events. */

@@ -50,6 +50,24 @@ export namespace Consistency {
   export type LOCAL = typeof Consistency.LOCAL;
 }
 
+/** What became of an append. */
+export const Outcome = {
+  /** UNSPECIFIED - It was so long ago that nothing is remembered of it. */
+  UNSPECIFIED: 0,
+  /** APPLIED - It is in the log. */
+  APPLIED: 1,
+  /** NEVER - It is not in the log and never will be. */
+  NEVER: 2,
+} as const;
+
+export type Outcome = typeof Outcome[keyof typeof Outcome];
+
+export namespace Outcome {
+  export type UNSPECIFIED = typeof Outcome.UNSPECIFIED;
+  export type APPLIED = typeof Outcome.APPLIED;
+  export type NEVER = typeof Outcome.NEVER;
+}
+
 /** A record of the log. */
 export interface Record {
   /** The record's bytes. */
@@ -178,6 +196,20 @@ export interface ProduceError {
 export interface ProduceError_FieldsEntry {
   key: string;
   value: string;
+}
+
+export interface GetOutcomeRequest {
+  /** Who appended, as in ProduceRequest. */
+  producerId: string;
+  sequence: bigint;
+}
+
+export interface GetOutcomeResponse {
+  outcome: Outcome;
+  /** Of OUTCOME_APPLIED: the offset of the first record; the others follow it without a gap. */
+  offset: bigint;
+  count: number;
+  timestampMs: bigint;
 }
 
 export interface ConsumeBatchesRequest {
@@ -1221,6 +1253,151 @@ export const ProduceError_FieldsEntry: MessageFns<ProduceError_FieldsEntry> = {
   },
 };
 
+function createBaseGetOutcomeRequest(): GetOutcomeRequest {
+  return { producerId: "", sequence: 0n };
+}
+
+export const GetOutcomeRequest: MessageFns<GetOutcomeRequest> = {
+  encode(message: GetOutcomeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.producerId !== "") {
+      writer.uint32(10).string(message.producerId);
+    }
+    if (message.sequence !== 0n) {
+      if (BigInt.asUintN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.sequence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetOutcomeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetOutcomeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.producerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sequence = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGetOutcomeResponse(): GetOutcomeResponse {
+  return { outcome: 0, offset: 0n, count: 0, timestampMs: 0n };
+}
+
+export const GetOutcomeResponse: MessageFns<GetOutcomeResponse> = {
+  encode(message: GetOutcomeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.outcome !== 0) {
+      writer.uint32(8).int32(message.outcome);
+    }
+    if (message.offset !== 0n) {
+      if (BigInt.asUintN(64, message.offset) !== message.offset) {
+        throw new globalThis.Error("value provided for field message.offset of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.offset);
+    }
+    if (message.count !== 0) {
+      writer.uint32(24).uint32(message.count);
+    }
+    if (message.timestampMs !== 0n) {
+      if (BigInt.asUintN(64, message.timestampMs) !== message.timestampMs) {
+        throw new globalThis.Error("value provided for field message.timestampMs of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.timestampMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetOutcomeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetOutcomeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.outcome = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.offset = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.count = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.timestampMs = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseConsumeBatchesRequest(): ConsumeBatchesRequest {
   return { offset: 0n, consistency: 0, follow: false };
 }
@@ -1456,6 +1633,19 @@ export const LogService = {
       Buffer.from(ConsumeBatchesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ConsumeBatchesResponse => ConsumeBatchesResponse.decode(value),
   },
+  /**
+   * Says what became of an append whose answer was lost. If nothing is decided yet this decides
+   * it: the sequence is void from then on, and a copy that comes late adds nothing.
+   */
+  getOutcome: {
+    path: "/log.v1.Log/GetOutcome" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetOutcomeRequest): Buffer => Buffer.from(GetOutcomeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetOutcomeRequest => GetOutcomeRequest.decode(value),
+    responseSerialize: (value: GetOutcomeResponse): Buffer => Buffer.from(GetOutcomeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetOutcomeResponse => GetOutcomeResponse.decode(value),
+  },
 } as const;
 
 export interface LogServer extends UntypedServiceImplementation {
@@ -1476,6 +1666,11 @@ export interface LogServer extends UntypedServiceImplementation {
   produceBatch: handleBidiStreamingCall<ProduceBatchRequest, ProduceBatchResponse>;
   /** Reads many records a message, as they lie in the log. */
   consumeBatches: handleServerStreamingCall<ConsumeBatchesRequest, ConsumeBatchesResponse>;
+  /**
+   * Says what became of an append whose answer was lost. If nothing is decided yet this decides
+   * it: the sequence is void from then on, and a copy that comes late adds nothing.
+   */
+  getOutcome: handleUnaryCall<GetOutcomeRequest, GetOutcomeResponse>;
 }
 
 export interface LogClient extends Client {
@@ -1561,6 +1756,25 @@ export interface LogClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<ConsumeBatchesResponse>;
+  /**
+   * Says what became of an append whose answer was lost. If nothing is decided yet this decides
+   * it: the sequence is void from then on, and a copy that comes late adds nothing.
+   */
+  getOutcome(
+    request: GetOutcomeRequest,
+    callback: (error: ServiceError | null, response: GetOutcomeResponse) => void,
+  ): ClientUnaryCall;
+  getOutcome(
+    request: GetOutcomeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetOutcomeResponse) => void,
+  ): ClientUnaryCall;
+  getOutcome(
+    request: GetOutcomeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetOutcomeResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const LogClient = makeGenericClientConstructor(LogService, "log.v1.Log") as unknown as {
