@@ -150,6 +150,12 @@ describe("writes", () => {
     const named = await post(gateway.httpUrl, body);
     const repeated = await post(gateway.httpUrl, body);
     expect(repeated.body).toMatchObject({ ...(named.body as object), duplicate: true });
+    for (const sequence of [3, 9]) {
+      const query = `/Data/outcome?producerId=p&sequence=${sequence}`;
+      const ours = await ask(`${gateway.httpUrl}${query}`);
+      expect(ours.status, ours.text).toBe(200);
+      expect(ours.body).toEqual((await ask(`${(await cluster.leader()).httpUrl}${query}`)).body);
+    }
   });
 });
 
