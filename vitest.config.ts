@@ -1,6 +1,7 @@
 /**
- * How the tests run: `unit` in parallel, then the simulation alone, then `cluster` and `hosts` one file at a time, because
- * tests that start real nodes compete for processors and their elections would time out.
+ * How the tests run: `unit` in parallel, then the simulation alone, then `cluster`, `hosts` and
+ * `compose` one file at a time, because tests that start real nodes compete for processors and
+ * their elections would time out.
  */
 import { defineConfig } from "vitest/config";
 
@@ -18,7 +19,13 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/bench/**", "test/cluster/**", "test/hosts/**", seedsTest],
+          exclude: [
+            "test/bench/**",
+            "test/cluster/**",
+            "test/compose/**",
+            "test/hosts/**",
+            seedsTest,
+          ],
           testTimeout: 30_000,
           hookTimeout: 30_000,
           sequence: { groupOrder: 0 },
@@ -53,6 +60,17 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 60_000,
           sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "compose",
+          include: ["test/compose/**/*.test.ts"],
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          sequence: { groupOrder: 4 },
         },
       },
     ],

@@ -58,7 +58,7 @@ export interface NodeCoreParts {
 }
 
 /** All records of one append, which is one entry. */
-export function appendBytesMax(options: NodeOptions): number {
+export function appendBytesMax(options: Pick<NodeOptions, "maxRecordBytes">): number {
   return Math.max(4 * mebibyte, options.maxRecordBytes + mebibyte);
 }
 

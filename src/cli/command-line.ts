@@ -9,9 +9,11 @@
 import yargs from "yargs";
 import type { Argv } from "yargs";
 
+import { gatewayOptionKeys, gatewayOptions } from "../agent/gateway-options.js";
 import { UsageError } from "../agent/option-table.js";
 import { clusterOptions, runCluster } from "./cluster.js";
 import { printOptions } from "./config.js";
+import { runGateway } from "./gateway.js";
 import { inspect } from "./inspect.js";
 import { addNodeFlags, optionsFrom } from "./node-flags.js";
 import { start } from "./start.js";
@@ -27,6 +29,7 @@ $ proglog-node                            one node, a cluster of its own, in ./p
 $ proglog-node cluster --nodes 3          three nodes on this machine
 $ proglog-node --rpc-addr 10.0.0.2:8400 --http-addr 10.0.0.2:5000 --join 10.0.0.1:8400
 $ PROGLOG_LOG_LEVEL=debug proglog-node    any option may come from the environment
+$ proglog-node gateway --join 10.0.0.1:8400   one address for all nodes, without data
 $ proglog-node config --config node.yaml  what is set, and where each value came from
 
 Usage: proglog-node [command] [options]`;
@@ -100,10 +103,15 @@ function usageMessage(message: string): string {
 
 function addCommands(parser: Argv, surroundings: Surroundings, choose: (run: Run) => void): Argv {
   return parser
-    .command(["start", "$0"], "Run a node (the default)", addNodeFlags, (split) => {
-      const resolved = optionsFrom(split, surroundings);
-      choose(async () => start(resolved, surroundings));
-    })
+    .command(
+      ["start", "$0"],
+      "Run a node (the default)",
+      (command) => addNodeFlags(command),
+      (split) => {
+        const resolved = optionsFrom(split, surroundings);
+        choose(async () => start(resolved, surroundings));
+      },
+    )
     .command(
       "config",
       "Print each option's value and where it came from",
@@ -112,6 +120,16 @@ function addCommands(parser: Argv, surroundings: Surroundings, choose: (run: Run
       (split) => {
         const resolved = optionsFrom(split, surroundings);
         choose(async () => printOptions(resolved, split.json === true, surroundings));
+      },
+    )
+    .command(
+      "gateway",
+      "Run a REST gateway to a cluster, without data",
+      (command) => addNodeFlags(command, gatewayOptionKeys),
+      (split) => {
+        const resolved = optionsFrom(split, surroundings);
+        const options = gatewayOptions(resolved);
+        choose(async () => runGateway(options, resolved.warnings, surroundings));
       },
     )
     .command("cluster", "Run a cluster on this machine", addClusterFlags, (split) => {

@@ -7,14 +7,15 @@ import type { Argv } from "yargs";
 import { resolveOptions } from "../agent/option-sources.js";
 import type { ResolvedOptions } from "../agent/option-sources.js";
 import { flagOf, optionKeys, optionTable } from "../agent/options.js";
+import type { OptionKey } from "../agent/options.js";
 import type { Surroundings } from "./surroundings.js";
 
 /** The arguments of a command as yargs split them. */
 export type SplitArguments = Readonly<Record<string, unknown>>;
 
-/** Adds every option of a node to a command. */
-export function addNodeFlags(yargs: Argv): Argv {
-  for (const key of optionKeys) {
+/** Adds options to a command: every one of a node, or those that are named. */
+export function addNodeFlags(yargs: Argv, keys: readonly OptionKey[] = optionKeys): Argv {
+  for (const key of keys) {
     const row = optionTable[key];
     const range = row.range === "" || row.type === "text" ? "" : ` (${row.range})`;
     yargs.option(flagOf(key), {

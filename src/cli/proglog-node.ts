@@ -1,8 +1,8 @@
 /**
  * The program behind `bin/proglog-node.js`: lends the command line its process, and ends it.
  *
- * It runs when it is imported. The agent is loaded only when a node is started, so that help and
- * wrong usage are answered at once.
+ * It runs when it is imported. The agent is loaded only when something is started, so that help
+ * and wrong usage are answered at once.
  */
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
@@ -50,6 +50,10 @@ const surroundings: Surroundings = {
   startNode: async (options, logger) => {
     const { startNode } = await import("../agent/node.js");
     return startNode(options, logger);
+  },
+  startGateway: async (options, logger) => {
+    const { startGateway } = await import("../agent/gateway.js");
+    return startGateway(options, logger);
   },
 };
 

@@ -2,7 +2,9 @@
  * What a command needs of the process around it, so that no command reaches for it by itself.
  * Only src/cli/proglog-node.ts makes one from the real process; tests make their own.
  */
+import type { GatewayOptions } from "../agent/gateway-options.js";
 import type { NodeOptions } from "../agent/options.js";
+import type { RunningGateway } from "../agent/running-gateway.js";
 import type { RunningNode } from "../agent/running-node.js";
 import type { Clock } from "../common/clock.js";
 import type { Logger } from "../observability/logger.js";
@@ -29,6 +31,7 @@ export interface Surroundings {
   /** Program and first arguments that run `proglog-node` in a process of its own. */
   readonly nodeProgram: readonly [string, ...string[]];
   readonly startNode: (options: NodeOptions, logger: Logger) => Promise<RunningNode>;
+  readonly startGateway: (options: GatewayOptions, logger: Logger) => Promise<RunningGateway>;
 }
 
 /** A command that is decided on: runs to its end and says how the process is to exit. */

@@ -58,6 +58,7 @@ function begin(startNode: Surroundings["startNode"], isChild = false): Scene {
     exit: () => undefined,
     nodeProgram: ["unused"],
     startNode,
+    startGateway: async () => never,
   });
   return { signals, clock, complaints, exit };
 }
