@@ -7,15 +7,6 @@ import { keepNothing } from "./tunings.js";
 
 export const foundMutants: readonly Mutant[] = [
   {
-    name: "install-waits-for-a-checkpoint-that-waits",
-    rule: "R-S6",
-    why: "a snapshot waits for a checkpoint, and that for what only the snapshot's end brings",
-    file: "src/replica/replica.ts",
-    find: "this.#durable.setAllDurable(true);",
-    replace: "",
-    tuning: keepNothing,
-  },
-  {
     name: "two-transfers-in-one-place",
     rule: "R-S4",
     why: "a snapshot is fetched into the files of one that is being put in force",

@@ -56,15 +56,6 @@ export const hostMutants: readonly Mutant[] = [
       '      for (const pending of group.pending) this.#finish(pending, refusalError("leadership-lost"));',
   },
   {
-    name: "called-not-applied-when-cut",
-    rule: "R-C6",
-    why: "what is cut here may be held elsewhere, and lead again",
-    file: "src/replica/proposals.ts",
-    find: "      this.#finish(pending, unknownOutcome(pending));\n    }\n    this.#placed.set(index, group);",
-    replace:
-      '      this.#finish(pending, refusalError("leadership-lost"));\n    }\n    this.#placed.set(index, group);',
-  },
-  {
     name: "unknown-called-applied",
     rule: "R-C6",
     why: "an append whose time ran out is acknowledged",
@@ -143,24 +134,6 @@ export const hostMutants: readonly Mutant[] = [
     replace: "",
   },
   {
-    name: "raft-log-dropped-before-the-checkpoint-is-durable",
-    rule: "R-S3",
-    why: "after a crash neither the log nor the checkpoint has what was dropped",
-    file: "src/replica/checkpointer.ts",
-    find: "    await checkpoints.save(checkpoint);\n",
-    replace: "    checkpoints.save(checkpoint).catch(() => undefined);\n",
-  },
-  {
-    name: "snapshot-in-force-before-its-records",
-    rule: "R-S3",
-    why: "a crash between the two leaves a checkpoint whose records are not there",
-    file: "src/replica/snapshot-receiving.ts",
-    find: "        await commitLog.install(checkpoint, incomingDirectory, fetched);\n        await checkpoints.save(checkpoint);\n",
-    replace:
-      "        await checkpoints.save(checkpoint);\n        await commitLog.install(checkpoint, incomingDirectory, fetched);\n",
-    tuning: keepNothing,
-  },
-  {
     name: "snapshot-not-synced",
     rule: "R-S3",
     why: "a power cut takes records out of the middle of the log",
@@ -170,29 +143,11 @@ export const hostMutants: readonly Mutant[] = [
     tuning: keepNothing,
   },
   {
-    name: "snapshot-term-before-the-hard-state",
-    rule: "R-P3",
-    why: "after a crash the node's term is below that of what it holds",
-    file: "src/replica/replica.ts",
-    find: "    await this.#appendNow({ hardState, frames: [] });\n",
-    replace: "    void hardState;\n",
-    tuning: keepNothing,
-  },
-  {
     name: "snapshot-keeps-the-log-on-disk",
     rule: "R-S2",
     why: "what is on disk is not what is in memory: entries of another history come back",
     file: "src/replica/replica.ts",
     find: "const truncateFrom = snapshot.keepsSuffix ? undefined : 1;",
     replace: "const truncateFrom = undefined;",
-  },
-  {
-    name: "snapshot-taken-unchecked",
-    rule: "R-S2",
-    why: "damage on one node's disk spreads to another's",
-    file: "src/replica/snapshot-receiving.ts",
-    find: "if (isWhole && isSame(ref, fetched)) {",
-    replace: "if (isWhole) {",
-    tuning: keepNothing,
   },
 ];

@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 import { planOf } from "../simulation/plan.js";
+import { blindSpots } from "./blind-spots.js";
 import { mutants } from "./mutants.js";
 import { editsOf } from "./mutant.js";
 import type { Edit, Mutant } from "./mutant.js";
@@ -26,6 +27,7 @@ const help = `Usage: npm run test:mutants -- [options]
   --steps K        steps of a run (default 20000)
   --seconds S      how long a mutant is sought (default 60)
   --jobs N         processes (default one for each processor)
+  --blind          those that no seed has shown yet, instead
   --cold           forgets the seeds of last time
   --write          writes the table to docs/testing.md, and the seeds for the next time
 `;
@@ -37,6 +39,7 @@ const { values: options } = parseArgs({
     steps: { type: "string", default: "20000" },
     seconds: { type: "string", default: "60" },
     jobs: { type: "string", default: String(availableParallelism()) },
+    blind: { type: "boolean", default: false },
     cold: { type: "boolean", default: false },
     write: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -148,7 +151,8 @@ function short(message: string | undefined): string {
 async function huntAll(workshops: readonly Workshop[]): Promise<Kill[]> {
   const known = knownKills();
   const wanted = options.only.split(",");
-  const chosen = mutants.filter(({ name }) => wanted.some((part) => name.includes(part)));
+  const sought = options.blind ? blindSpots : mutants;
+  const chosen = sought.filter(({ name }) => wanted.some((part) => name.includes(part)));
   const kills = new Map<Mutant, Kill>();
   const waiting = [...chosen];
   const work = async (workshop: Workshop): Promise<void> => {
@@ -202,7 +206,7 @@ async function tryUnmutated(
 function keepSeeds(kills: readonly Kill[]): void {
   const known: Record<string, Trial> = { ...knownKills() };
   for (const { mutant, trial } of kills) if (trial !== undefined) known[mutant.name] = trial;
-  const current = mutants.flatMap(({ name }) => {
+  const current = [...mutants, ...blindSpots].flatMap(({ name }) => {
     const trial = known[name];
     return trial === undefined ? [] : [[name, trial] as const];
   });

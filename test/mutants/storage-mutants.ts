@@ -52,20 +52,6 @@ export const storageMutants: readonly Mutant[] = [
     replace: "        else this.#written(group, start + bytes);\n",
   },
   {
-    name: "failed-sync-of-records-ignored",
-    rule: "R-P5",
-    why: "a checkpoint names records that a failed sync did not write",
-    file: "src/storage/commit-log.ts",
-    find:
-      "        for (const { reject } of waiters) reject(error as Error);\n" +
-      "        this.#fail(error as Error);\n",
-    replace:
-      "        void error;\n" +
-      "        this.#isWriting = false;\n" +
-      "        for (const { resolve } of waiters) resolve();\n" +
-      "        this.#pump();\n",
-  },
-  {
     name: "page-cache-trusted",
     rule: "R-P5",
     why: "what a failed sync left in the page cache is read back, and never reaches the disk",
