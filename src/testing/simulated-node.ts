@@ -182,6 +182,7 @@ export class SimulatedNode {
   renew(disk: SimulatedDisk, options: NodeOptions): void {
     this.crash("kill");
     this.disk = disk;
+    this.id = "";
     this.#options = options;
   }
 }
