@@ -31,4 +31,22 @@ export const foundMutants: readonly Mutant[] = [
     find: "const { offset, count, timestampMs } = why.original;",
     replace: "const { count, timestampMs } = why.original;\n      const offset = 0;",
   },
+  {
+    name: "moved-member-waits-for-another",
+    rule: "R-M7",
+    why: "two members that have changed places are never found again",
+    file: "src/raft/configuration.ts",
+    find: "      // An address is a hint. Who is recorded there too has moved away and says so in its turn:\n",
+    replace:
+      '      if (isAddressTaken([...voters, ...learners], member)) return "address-taken";\n' +
+      "      // An address is a hint. Who is recorded there too has moved away and says so in its turn:\n",
+  },
+  {
+    name: "old-word-outlives-the-configuration",
+    rule: "R-M7",
+    why: "a member that has moved twice is dialled where it was between, for ever",
+    file: "src/replica/address-book.ts",
+    find: "    this.#follow(members);\n",
+    replace: "",
+  },
 ];

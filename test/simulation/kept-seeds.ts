@@ -37,4 +37,14 @@ export const keptSeeds: readonly KeptSeed[] = [
     steps: 20_000,
     bug: "the same, at another place",
   },
+  {
+    seed: 61,
+    steps: 8000,
+    bug: "two members that came back with each other's address each waited for the other to go",
+  },
+  {
+    seed: 4055,
+    steps: 5000,
+    bug: "a member that had moved twice was dialled where it had been between",
+  },
 ];
