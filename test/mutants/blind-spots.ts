@@ -1,7 +1,7 @@
 /**
  * Planted bugs that no seed has shown yet: what the simulator cannot be trusted with. They take a
- * crash or a fault at one moment of a snapshot's install or of a checkpoint, or a rare way to lose
- * an entry. `npm run test:mutants -- --blind` looks for them; one that is seen moves to the others.
+ * crash or a fault at one moment of a snapshot's install or of a checkpoint, a rare way to lose an
+ * entry, or two leaders that change the members in one order only. `npm run test:mutants -- --blind` looks for them; one that is seen moves to the others.
  */
 import type { Mutant } from "./mutant.js";
 import { keepNothing } from "./tunings.js";
@@ -74,5 +74,13 @@ export const blindSpots: readonly Mutant[] = [
     find: "this.#durable.setAllDurable(true);",
     replace: "",
     tuning: keepNothing,
+  },
+  {
+    name: "change-before-a-commit-of-the-own-term",
+    rule: "R-M1",
+    why: "two leaders change the same configuration, each its own way (erratum to thesis §4.1)",
+    file: "src/raft/configuration.ts",
+    find: 'if (!hasCommittedInTerm(state)) return "no-commit-in-term";',
+    replace: "",
   },
 ];

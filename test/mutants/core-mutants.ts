@@ -242,14 +242,6 @@ export const coreMutants: readonly Mutant[] = [
     replace: "",
   },
   {
-    name: "change-before-a-commit-of-the-own-term",
-    rule: "R-M1",
-    why: "two leaders change the same configuration, each its own way (erratum to thesis §4.1)",
-    file: "src/raft/configuration.ts",
-    find: 'if (!hasCommittedInTerm(state)) return "no-commit-in-term";',
-    replace: "",
-  },
-  {
     name: "configuration-not-reverted",
     rule: "R-M2",
     why: "a node goes by members that were cut from its log",

@@ -31,6 +31,8 @@ export class Checker {
   readonly #chains = new Map<string, number>();
   /** By index: the chain that was committed. */
   readonly #committed: number[] = [0];
+  /** By index: the newest term that had a leader when it was first called committed. */
+  readonly #committedBy: number[] = [0];
   /** By node and term: the vote that became durable. */
   readonly #durableVotes = new Map<string, string>();
   /** By node: the highest durable term. */
@@ -74,12 +76,16 @@ export class Checker {
     });
   }
 
-  /** I1 and I3: one leader a term, and it holds all that was ever committed. */
+  /**
+   * I1 and I3: one leader a term, and it holds all that was committed in terms before its own. One
+   * that hears late of its election may lead an older term than the newest (Raft §5.4.3).
+   */
   leads(node: Observed, term: number): void {
     const other = this.leaders.get(term) ?? node.id;
     this.leaders.set(term, node.id);
     holds(other === node.id, "I1 election safety", () => `${other} and ${node.id} lead ${term}`);
-    const last = this.commitIndex;
+    let last = this.commitIndex;
+    while ((this.#committedBy[last] ?? 0) >= term) last -= 1;
     if (last < node.memory.base.index) return;
     holds(
       node.memory.chainAt(last) === this.#committed[last],
@@ -99,7 +105,9 @@ export class Checker {
         "I6 committed is immutable",
         () => `node ${node.id} commits another entry at ${index}`,
       );
-      if (index === this.#committed.length && chain !== undefined) this.#committed.push(chain);
+      if (index !== this.#committed.length || chain === undefined) continue;
+      this.#committed.push(chain);
+      this.#committedBy.push(Math.max(...this.leaders.keys()));
     }
   }
 
