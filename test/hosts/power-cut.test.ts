@@ -40,9 +40,10 @@ interface HardState {
 
 async function hardStateOf(cluster: DiskCluster, at: number): Promise<HardState> {
   const text = await cluster.inspect(cluster.node(at));
-  const found = /^Raft log: entries .*, term (\d+), (?:vote for ([0-9a-f-]{36})|no vote)/m.exec(
-    text,
-  );
+  const found =
+    /^Raft log: (?:entries .*|no entries), term (\d+), (?:vote for ([0-9a-f-]{36})|no vote)/m.exec(
+      text,
+    );
   if (found === null) throw new Error(`inspect names no hard state: ${text}`);
   return { term: Number(found[1]), vote: found[2] };
 }
