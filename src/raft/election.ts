@@ -181,7 +181,11 @@ function respond(
   );
 }
 
-/** Counts an answer to this node's campaign or poll. */
+/**
+ * Counts an answer to this node's campaign or poll. A refusal within the term mostly means that the
+ * vote is split: with voters down, no quorum may ever refuse, and a whole timeout would be waited
+ * out. The candidate tries again sooner; the poll that comes first keeps a new leader in peace.
+ */
 export function handleVoteResponse(state: RaftState, response: VoteResponse): void {
   const askedTerm = response.preVote ? state.term + 1 : state.term;
   const isAwaited = state.role === (response.preVote ? "preCandidate" : "candidate");
@@ -195,4 +199,5 @@ export function handleVoteResponse(state: RaftState, response: VoteResponse): vo
   const { voters } = state.configuration;
   const isLost = hasQuorum(voters, (id) => state.votes.get(id) === false);
   if (isLost) becomeFollower(state, state.term, null);
+  else if (!response.preVote) state.shortenElectionTimer();
 }

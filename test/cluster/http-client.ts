@@ -5,6 +5,8 @@
  */
 import { performance } from "node:perf_hooks";
 
+import { until } from "./poll.js";
+
 /** The body of a problem+json answer. */
 export interface Problem {
   readonly type: string;
@@ -132,14 +134,19 @@ export interface Page {
   readonly next: number;
 }
 
-/** The whole log as one node gives it, page by page. */
+/**
+ * The whole log as one node gives it, page by page. A page that must be asked for again is: a node
+ * that has no leader for a moment cannot confirm where the log ends.
+ */
 export async function readAll(base: string, from = 0): Promise<ReadRecord[]> {
   const records: ReadRecord[] = [];
   let next = from;
   for (;;) {
-    const answer = await ask(`${base}/Data?from=${next}&limit=10000`);
-    if (answer.status !== 200) throw new Error(`list: ${answer.status} ${answer.text}`);
-    const page = answer.body as Page;
+    const page = await until(`records from ${next} on`, async () => {
+      const answer = await ask(`${base}/Data?from=${next}&limit=10000`);
+      if (answer.status === 200) return answer.body as Page;
+      throw new Error(`list: ${answer.status} ${answer.text}`);
+    });
     for (const record of page.messages) records.push(record);
     if (page.messages.length === 0 || page.next >= page.endOffset) return records;
     next = page.next;
