@@ -187,7 +187,7 @@ export class Replica {
   #snapshots: SnapshotPort | undefined;
 
   /** Where the members are; fed by handshakes. */
-  readonly addresses = new AddressBook();
+  readonly addresses = new AddressBook((id) => this.#isHeard(id));
 
   /** A member was heard at an address: dial it there from now on. */
   hearAddress(member: Member): void {
@@ -218,6 +218,7 @@ export class Replica {
       this.#outbox.tick();
       this.#proposals.expire();
       this.#changes.expire();
+      if (this.addresses.isOutdated) this.#followConfiguration();
     };
     this.#timer = clock.setTimer(options.tickMs, tick);
     this.#diskWatch.start();
@@ -276,13 +277,16 @@ export class Replica {
   contact(): Contact {
     const { leaderId } = this.#raft;
     if (leaderId !== null) return { leaderId, hasQuorum: true };
-    const { clock, transport, options } = this.#parts;
     const { id, configuration } = this.#raft.status();
-    // Twice the longest timeout: every live voter polls, or answers a poll, within it.
-    const since = clock.now() - 2 * options.electionTicks * options.tickMs;
-    const isHeard = (voter: NodeId): boolean =>
-      voter === id || (transport.lastContact(voter) ?? -Infinity) >= since;
+    const isHeard = (voter: NodeId): boolean => voter === id || this.#isHeard(voter);
     return { leaderId, hasQuorum: hasQuorum(configuration.voters, isHeard) };
+  }
+
+  /** True within twice the least election timeout: every live voter polls, or answers, in that. */
+  #isHeard(id: NodeId): boolean {
+    const { clock, transport, options } = this.#parts;
+    const since = clock.now() - 2 * options.electionTicks * options.tickMs;
+    return (transport.lastContact(id) ?? -Infinity) >= since;
   }
 
   /** Calls back when role, term, leader or members change. */
