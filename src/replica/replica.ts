@@ -37,6 +37,7 @@ import { Changes } from "./changes.js";
 import { Checkpointer } from "./checkpointer.js";
 import { decodeEntry, frameOf, numberCommand, parseConfiguration } from "./entry-frame.js";
 import { DiskWatch } from "./disk-watch.js";
+import { CopyWaits, memberDisksOf } from "./copy-waits.js";
 import { DurableWaits } from "./durable-waits.js";
 import { Outbox } from "./outbox.js";
 import type { AppendDone } from "./proposals.js";
@@ -62,6 +63,8 @@ export interface ReplicaOptions {
   /** Bytes of records taken in and not answered; beyond it `overloaded`. */
   readonly pendingBytesMax: number;
   readonly entryBytesMax: number;
+  /** Appends that wait for more copies than a majority. */
+  readonly copyWaitsMax: number;
   /** Bytes applied between checkpoints. */
   readonly checkpointBytes: number;
   /** Bytes of Raft log below the checkpoint that are kept for slow followers. */
@@ -80,6 +83,7 @@ export const replicaDefaults: ReplicaOptions = Object.freeze({
   checkpointBytes: 64 * 1024 * 1024,
   keepBytes: 64 * 1024 * 1024,
   diskFreeBytesMin: 64 * 1024 * 1024,
+  copyWaitsMax: 4096,
   diskCheckMs: 1000,
 });
 
@@ -125,6 +129,8 @@ const readBytesMax = 1024 * 1024;
 export class Replica {
   /** Resolves if the node must stop: the disk has failed, or an invariant is broken. */
   readonly failed: Promise<Error>;
+  /** Waits for more durable copies of what was applied than its commit needed. */
+  readonly copies: CopyWaits;
   readonly #parts: ReplicaParts;
   readonly #raft: Raft;
   #machine: StateMachine;
@@ -159,6 +165,9 @@ export class Replica {
     });
     const { pendingBytesMax, entryBytesMax } = parts.options;
     this.#proposals = new Proposals(parts.clock, { pendingBytesMax, entryBytesMax });
+    this.copies = new CopyWaits(parts.clock, parts.options.copyWaitsMax, () =>
+      memberDisksOf(this.#raft.status()),
+    );
     this.#reads = new Reads(parts.random);
     this.#changes = new Changes(parts.clock);
     this.#durable = new DurableWaits(() => this.#raft.durableIndex);
@@ -218,6 +227,7 @@ export class Replica {
       this.#outbox.tick();
       this.#proposals.expire();
       this.#changes.expire();
+      this.copies.expire();
       if (this.addresses.isOutdated) this.#followConfiguration();
     };
     this.#timer = clock.setTimer(options.tickMs, tick);
@@ -307,15 +317,16 @@ export class Replica {
    * What comes in one turn of the event loop becomes one entry.
    *
    * @param done Told exactly once; perhaps before this returns, if it is refused.
+   * @param onDurable Told at most once, and before `done`, when this node's own disk holds it.
    */
-  propose(append: Append, timeoutMs: number, done: AppendDone): void {
+  propose(append: Append, timeoutMs: number, done: AppendDone, onDurable?: () => void): void {
     if (this.#isStopped) {
       done(new ProglogError("unavailable", "The node is stopping; the record was not applied."));
     } else if (!this.isLeader) {
       done(refusalError("not-leader"));
     } else if (this.isDiskLow) {
       done(new ProglogError("disk-full", "The leader's disk is full; make room, then retry."));
-    } else if (this.#proposals.add(append, timeoutMs, done)) {
+    } else if (this.#proposals.add(append, timeoutMs, done, onDurable)) {
       this.#parts.clock.defer(() => {
         this.#proposeTaken();
       });
@@ -381,6 +392,7 @@ export class Replica {
         const next = this.#events[at];
         if (next === undefined || this.#isStopped) continue;
         for (const effect of this.#raft.step(next)) this.#carryOut(effect);
+        if (next.type === "receive" || next.type === "persisted") this.copies.wake();
       }
     } catch (error) {
       this.#fail(error as Error);
@@ -563,6 +575,7 @@ export class Replica {
       } else {
         this.#outbox.release(this.#durableToken);
         this.#dispatch(event);
+        if (this.isLeader) this.#proposals.durable(this.#raft.durableIndex);
       }
       this.#durable.wake();
     });
@@ -692,6 +705,7 @@ export class Replica {
     if (this.#hadLeadership && role !== "leader") {
       const { electionTicks, tickMs } = this.#parts.options;
       this.#proposals.leadershipLost(electionTicks * tickMs);
+      this.copies.close();
       this.#changes.leadershipLost(electionTicks * tickMs);
     }
     this.#hadLeadership = role === "leader";
@@ -719,6 +733,7 @@ export class Replica {
     this.#behindTimer?.cancel();
     this.#outbox.clear();
     this.#proposals.close();
+    this.copies.close();
     this.#reads.close();
     this.#changes.close();
   }

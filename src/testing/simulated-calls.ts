@@ -7,10 +7,12 @@ import type { LeaderHint } from "../common/errors.js";
 import type { Producer } from "../machine/producers.js";
 import type { SnapshotPart, SnapshotSource } from "../replica/snapshot-parts.js";
 import type {
+  AppendAnswer,
   AppendOutcome,
   AppendReceipt,
   AppendRequest,
   ClusterStatus,
+  CommittedAppend,
   JoinReceipt,
   JoinRequest,
   MemberStatus,
@@ -82,7 +84,9 @@ export class SimulatedCalls implements PeerCalls {
     return this.#call(rpcAddr, ({ cluster }) => cluster.transferLeader(id), { timeoutMs });
   }
 
-  async produce(leader: LeaderHint, request: AppendRequest): Promise<AppendReceipt> {
+  async produce(leader: LeaderHint, request: CommittedAppend): Promise<AppendReceipt>;
+  async produce(leader: LeaderHint, request: AppendRequest): Promise<AppendAnswer>;
+  async produce(leader: LeaderHint, request: AppendRequest): Promise<AppendAnswer> {
     const copy = { ...request, records: Buffer.from(request.records) };
     const timeoutMs = (request.timeoutMs ?? callTimeoutMs) + 500;
     const lost = (): ProglogError =>

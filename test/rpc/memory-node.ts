@@ -16,6 +16,7 @@ import type {
   AppendOutcome,
   AppendReceipt,
   AppendRequest,
+  CommittedAppend,
   ClusterService,
   ClusterStatus,
   JoinReceipt,
@@ -100,7 +101,7 @@ export class MemoryLog implements LogService {
   }
 
   async produce(
-    request: AppendRequest,
+    request: CommittedAppend,
     options: { readonly relay?: boolean } = {},
   ): Promise<AppendReceipt> {
     this.requests.push({ ...request, relay: options.relay === true });
