@@ -29,6 +29,7 @@ export class VirtualTime {
   readonly simulation: Simulation;
   /** The clock of the program under test, which is no node's. */
   readonly clock: SimulatedProcess;
+  readonly #afterMicrotasks: AfterMicrotasks;
   readonly #describe: (what: string, cause?: unknown) => Error;
   readonly #waits = new Set<Wait>();
   #operationCount = 0;
@@ -42,6 +43,7 @@ export class VirtualTime {
     afterMicrotasks: AfterMicrotasks,
     describe: (what: string, cause?: unknown) => Error,
   ) {
+    this.#afterMicrotasks = afterMicrotasks;
     this.simulation = new Simulation(afterMicrotasks);
     this.clock = new SimulatedProcess(this.simulation);
     this.#describe = describe;
@@ -77,8 +79,9 @@ export class VirtualTime {
   /** Ends all waits, and moves no more; resolves when nothing of it is scheduled any more. */
   async end(error: Error): Promise<void> {
     this.#ended ??= error;
-    this.#failAll(this.#ended, ["operation", "follow"]);
+    // What was just ended for a reason of its own is heard of first.
     await this.#running;
+    this.#failAll(this.#ended, ["operation", "follow"]);
   }
 
   #add(wait: Wait): void {
@@ -87,7 +90,9 @@ export class VirtualTime {
       this.#operationCount += 1;
       this.#operationMs = this.nowMs;
     }
-    if (this.#ended !== undefined) wait.fail(this.#ended);
+    const ended = this.#ended;
+    // What is refused for a reason of its own says so first.
+    if (ended !== undefined) this.#afterMicrotasks(() => wait.fail(ended));
     else this.#running ??= this.#run();
   }
 
