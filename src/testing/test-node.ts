@@ -149,8 +149,9 @@ export class TestNode {
     };
   }
 
-  /** Starts the process, and returns at once. */
+  /** Starts the process, and returns at once: `restart()` waits until it answers. */
   launch(): void {
+    this.#mustBe("launch()", ["down"]);
     this.#failure = undefined;
     this.#note("start");
     this.#node.start();
