@@ -81,7 +81,7 @@ async function disturb(cluster, isOver) {
   }
 }
 
-for (const seed of [1, 2, 3, 4, 5]) {
+for (const seed of [1, 2, 3]) {
   test(`every order is matched once, whatever breaks (seed ${seed})`, async () => {
     await TestCluster.run({ nodes: 3, seed }, async (cluster) => {
       let isOver = false;

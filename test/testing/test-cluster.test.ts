@@ -3,7 +3,7 @@
  *
  * What is held here is what docs/testing-your-program.md promises.
  */
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 
 import { Client, ProglogError, json } from "../../src/index.js";
 import type { ConsumedRecord } from "../../src/index.js";
@@ -111,6 +111,18 @@ describe("time", () => {
     };
     await expect(follow()).rejects.toHaveProperty("name", "TimeoutError");
     expect(cluster.nowMs).toBe(before + 5000);
+  });
+
+  test("moves under fake timers that leave setImmediate alone", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "setInterval", "Date"] });
+    try {
+      const cluster = await started({ nodes: 1 });
+      await cluster.client().produce("x");
+      await cluster.advance(1000);
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test("close leaves nothing behind, and rejects what is under way", async () => {
@@ -427,9 +439,23 @@ describe("sizes", () => {
 
 describe("wrong use is an error that names the run", () => {
   test.each<[string, (cluster: TestCluster, node: TestNode) => unknown, RegExp]>([
-    ["a second crash", (_, node) => (node.crash(), node.crash()), /n1 is down; crash\(\) takes/],
+    [
+      "a second crash",
+      (_, node) => {
+        node.crash();
+        node.crash();
+      },
+      /n1 is down; crash\(\) takes/,
+    ],
     ["resume of one that runs", (_, node) => node.resume(), /n1 is running; resume\(\) takes/],
-    ["pause of one that is down", (_, node) => (node.crash(), node.pause()), /n1 is down; pause/],
+    [
+      "pause of one that is down",
+      (_, node) => {
+        node.crash();
+        node.pause();
+      },
+      /n1 is down; pause/,
+    ],
     ["a node that is not there", (cluster) => cluster.node("n9"), /no node "n9"; there are n1, n2/],
     ["twice in a partition", (cluster, node) => cluster.partition([node], [node]), /two groups/],
     ["a rate that is none", (cluster) => cluster.network({ lossRate: 2 }), /rate is from 0 to 1/],
