@@ -9,7 +9,7 @@
  *     32  u32      bytes of the cluster's id
  *     36  72 bytes id of the cluster that it was taken from, ASCII, zeros after it
  *    108  u32      CRC-32 of bytes 0..108
- *    112  frames of kind records as in the commit log: the key is the offset, term and barrier are 0
+ *    112  frames of kind records; the key is the first offset, term and barrier are 0
  *
  *     Trailer, 48 bytes, at the very end
  *      0  8 bytes  magic: PLBACKED

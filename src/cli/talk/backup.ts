@@ -109,11 +109,11 @@ interface Range {
 function rangeOf({ startOffset, endOffset }: Range, from: number | undefined): Range {
   const start = from ?? startOffset;
   if (start < startOffset) {
-    const detail = `The log starts at offset ${String(startOffset)}, after --from ${String(start)}.`;
+    const detail = `The log starts at offset ${String(startOffset)}; --from is ${String(start)}.`;
     throw new ProglogError("offset-trimmed", detail, { fields: { startOffset } });
   }
   if (start >= endOffset && start > 0) {
-    const detail = `There is nothing to copy: the log ends before offset ${String(endOffset)}.`;
+    const detail = `There is nothing to copy: the next record gets offset ${String(endOffset)}.`;
     throw new ProglogError("offset-out-of-range", detail, { fields: { endOffset } });
   }
   return { startOffset: start, endOffset };

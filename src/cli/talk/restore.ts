@@ -116,5 +116,6 @@ function jsonOf(dataDir: string, { backup, nodeId, clusterId }: Restored): strin
 function textOf(dataDir: string, { backup, clusterId }: Restored): string {
   const { count, endOffset } = backup;
   const what = `${String(count)} records, the next offset is ${String(endOffset)}`;
-  return `${dataDir}: ${what}; a new cluster, ${clusterId}. Start it: proglog-node --data-dir ${dataDir}`;
+  const next = `start it with proglog-node --data-dir ${dataDir}`;
+  return `${dataDir}: ${what}, a new cluster ${clusterId}; ${next}`;
 }
