@@ -148,6 +148,16 @@ describe("a node that starts on what was restored", () => {
     ]);
   });
 
+  test("says itself where it can be reached if nobody said so before", async () => {
+    const disk = quickDisk();
+    await restored(disk);
+    const { simulation, life } = await startOn(disk);
+    const member = () => life.core.replica.status().configuration.voters[0];
+    const untilMs = simulation.nowMs + 10_000;
+    await simulation.run(() => member()?.rpcAddr !== "" || simulation.nowMs > untilMs);
+    expect(member()).toEqual(life.self);
+  });
+
   test("keeps the offset that the log started with", async () => {
     const disk = quickDisk();
     const later = [batchAt(1_000_000, 2, 5), batchAt(1_000_002, 1, 6)];
