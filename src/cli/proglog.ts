@@ -57,6 +57,11 @@ process.on("uncaughtException", (error) => {
   process.exit(exitCodes.couldNot);
 });
 
+// The clock's timers do not keep a process alive; this does, until the command has ended.
+const { port1: hold } = new MessageChannel();
+hold.start();
+hold.ref();
+
 // What stands here if the process ends before the command does.
 process.exitCode = exitCodes.couldNot;
 void runTalk(process.argv.slice(2), surroundings).then((code) => {

@@ -188,7 +188,11 @@ export class ClusterAdmin {
       for (let attempt = 0; ; attempt += 1) {
         const leftMs = deadlineMs - clock.now();
         if (leftMs <= 0) throw last ?? this.#noAnswer();
-        await this.#learn(attempt, leftMs, operation);
+        if (!(await this.#learn(attempt, leftMs, operation))) {
+          last = this.#noAnswer();
+          await sleep(clock, backoffMs(random, attempt, backoff), operation.signal);
+          continue;
+        }
         try {
           const mostMs = Math.max(1, deadlineMs - clock.now());
           const shortMs = Math.min(tryMs.maxMs, tryMs.baseMs * 2 ** Math.min(attempt, 10));
@@ -206,14 +210,18 @@ export class ClusterAdmin {
     }
   }
 
-  /** Finds out who leads, unless that is known; no longer than there is time. */
-  async #learn(attempt: number, leftMs: number, { signal }: Operation): Promise<void> {
+  /**
+   * Finds out who leads, unless that is known; no longer than there is time.
+   *
+   * @returns False if no node answered.
+   */
+  async #learn(attempt: number, leftMs: number, { signal }: Operation): Promise<boolean> {
     const { servers, clock } = this.#parts;
-    if (attempt === 0 && servers.leader !== undefined && !servers.isStale) return;
+    if (attempt === 0 && servers.leader !== undefined && !servers.isStale) return true;
     const late = new AbortController();
     const timer = clock.setTimer(leftMs, () => late.abort(this.#noAnswer()));
     try {
-      await unlessAborted(servers.refresh(), AbortSignal.any([signal, late.signal]));
+      return await unlessAborted(servers.refresh(), AbortSignal.any([signal, late.signal]));
     } finally {
       timer.cancel();
     }

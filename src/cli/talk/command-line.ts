@@ -10,6 +10,7 @@ import yargs from "yargs";
 import type { Argv } from "yargs";
 
 import { UsageError } from "../../agent/option-table.js";
+import type { Client } from "../../client/client.js";
 import type { SplitArguments } from "../node-flags.js";
 import type { Session, Talk, TalkCommand } from "./command.js";
 import { talkCommands } from "./commands.js";
@@ -36,12 +37,10 @@ $ proglog completion >> ~/.bashrc         completion of commands and flags
 Usage: proglog <command> [options]`;
 
 const epilogue = [
-  "Any node will do for --server: the others, and the leader, are found. Data is on standard",
-  "output, all else on standard error. Exit codes:",
-  `${Object.entries(exitCodeMeanings)
-    .map(([code, meaning]) => `${code} ${meaning}`)
-    .join("; ")}.`,
-].join(" ");
+  "Any node will do for --server: the others, and the leader, are found.",
+  "Data is on standard output, all else on standard error. Exit codes:",
+  ...Object.entries(exitCodeMeanings).map(([code, meaning]) => `  ${code.padEnd(3)}  ${meaning}`),
+].join("\n");
 
 interface Chosen {
   readonly talk: Talk;
@@ -95,6 +94,7 @@ async function decide(
     .wrap(columns)
     .demandCommand(1, "Name a command.")
     .strict()
+    .strictCommands()
     .exitProcess(false)
     .showHelpOnFail(false)
     .fail((message: string | null, error: Error | undefined) => {
@@ -135,15 +135,16 @@ async function talk(
   void stop.asked.then((name) => stopping.abort(new Error(`stopped by ${name}`)));
   void stop.forced.then(() => surroundings.exit(exitCodes.interrupted));
   const output = new Output(stdout, clock);
-  const client = await surroundings.connect({
-    ...{ servers, discovery },
-    ...{ readTimeoutMs: timeoutMs, deliveryTimeoutMs: timeoutMs },
-  });
-  const session: Session = {
-    ...{ client, output, clock, timeoutMs, surroundings },
-    stopping: stopping.signal,
-  };
+  let client: Client | undefined;
   try {
+    client = await surroundings.connect({
+      ...{ servers, discovery },
+      ...{ readTimeoutMs: timeoutMs, deliveryTimeoutMs: timeoutMs },
+    });
+    const session: Session = {
+      ...{ client, output, clock, timeoutMs, surroundings },
+      stopping: stopping.signal,
+    };
     const code = await run(session);
     await output.flush();
     if (output.failure === undefined) return code;
@@ -155,6 +156,6 @@ async function talk(
     complain(complaintOf(error));
     return exitCodeOf(error);
   } finally {
-    await client.close();
+    await client?.close();
   }
 }

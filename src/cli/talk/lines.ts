@@ -44,6 +44,6 @@ export async function* linesOf(
 }
 
 function tooLong(number: number, bytesMax: number): ProglogError {
-  const detail = `Line ${String(number)} has more than ${String(bytesMax)} bytes.`;
+  const detail = `The line has more than ${String(bytesMax)} bytes.`;
   return new ProglogError("record-too-large", detail, { fields: { line: number, bytesMax } });
 }

@@ -43,9 +43,10 @@ export const produceCommand: TalkCommand = {
   examples: [
     ["proglog produce hello world", "two records; prints the offset of each"],
     ["proglog produce < events.txt", "a record a line"],
-    ["proglog produce --key k --header source=till --json hello", "prints offset and timestamp"],
+    ["proglog produce --key k --header source=till x", "with a key and a header"],
+    ["proglog produce --json hello", "prints offset and timestamp as JSON"],
     [`proglog produce --value-json '{"order": 7}'`, "kept as JSON, and shown as such over HTTP"],
-    ["proglog produce --expected-offset 41 mine", "only if nobody was faster; else exit code 4"],
+    ["proglog produce --expected-offset 41 mine", "if nobody was faster; else exit code 4"],
     ["proglog produce -- -1", "a value that starts with a dash"],
   ],
   addFlags: (yargs: Argv) =>
@@ -67,9 +68,12 @@ export const produceCommand: TalkCommand = {
 
 /** @throws UsageError */
 function planOf(split: SplitArguments): ProducePlan {
-  const values = split["value"];
+  const { value: values, _: words } = split;
+  // What stands after -- is left among the words, of which the first is the command.
+  const late: readonly unknown[] = Array.isArray(words) ? words.slice(1) : [];
+  const early: readonly unknown[] = Array.isArray(values) ? values : [];
   const plan: ProducePlan = {
-    values: Array.isArray(values) ? values.map(String) : [],
+    values: [...early, ...late].map(String),
     key: textOf(split, "key"),
     headers: pairsOf(split, "header"),
     expectedOffset: integerOf(split, "expected-offset", { min: 0, max: Number.MAX_SAFE_INTEGER }),
@@ -107,6 +111,9 @@ class Production {
 
   async run(): Promise<number> {
     const { surroundings, output } = this.#session;
+    const { client, stopping, timeoutMs } = this.#session;
+    // Nothing is read before a node has answered: what is not read is not lost.
+    await client.status({ timeoutMs, signal: stopping });
     const isInputTyped = this.#isFromInput && surroundings.terminals.stdin;
     if (isInputTyped) surroundings.complain("Type a record a line; Ctrl-D ends.");
     const progress = new Progress(surroundings, () => {
@@ -217,13 +224,21 @@ class Production {
         complain(`Stopped by a signal: ${acknowledged}; nothing after it was sent.`);
         return exitCodes.interrupted;
       }
-      if (this.#isFromInput) complain(`${capital(acknowledged)}.`);
+      if (this.#isFromInput) {
+        complain(this.#handedIn === 0 ? "Standard input is empty." : `${capital(acknowledged)}.`);
+      }
       return exitCodes.done;
     }
     const { number, error } = failure;
-    const read = `nothing after ${what} ${String(Math.max(number, this.#handedIn))} was read`;
+    if (this.#plan.values.length === 1) {
+      complain(complaintOf(error));
+      return exitCodeOf(error);
+    }
+    const last = Math.max(number, this.#handedIn);
     const parts = [acknowledged, ...this.#tally.failedTexts(what)];
-    if (this.#isFromInput) parts.push(read);
+    if (this.#isFromInput || last < this.#plan.values.length) {
+      parts.push(`nothing after ${what} ${String(last)} was sent`);
+    }
     complain(`${capital(what)} ${String(number)}: ${complaintOf(error)} ${sentence(parts)}`);
     return this.#tally.hasUnknown ? exitCodes.outcomeUnknown : exitCodeOf(error);
   }

@@ -34,6 +34,10 @@ class Ranges {
   }
 }
 
+function plural(what: string, count: number): string {
+  return count === 1 ? what : `${what}s`;
+}
+
 /** The first record that was not acknowledged. */
 export interface Failure {
   readonly number: number;
@@ -88,12 +92,14 @@ export class Tally {
   failedTexts(what: string): string[] {
     const texts: string[] = [];
     if (this.#unknown.count > 0) {
-      const range = `${what} ${this.#unknown.text()}`;
-      texts.push(`of ${String(this.#unknown.count)} it is not known (${range})`);
+      const { count } = this.#unknown;
+      const range = `${plural(what, count)} ${this.#unknown.text()}`;
+      texts.push(`of ${String(count)} it is not known (${range})`);
     }
     if (this.#notApplied.count > 0) {
-      const range = `${what} ${this.#notApplied.text()}`;
-      texts.push(`${String(this.#notApplied.count)} are not in it (${range})`);
+      const { count } = this.#notApplied;
+      const range = `${plural(what, count)} ${this.#notApplied.text()}`;
+      texts.push(`${String(count)} ${count === 1 ? "is" : "are"} not in it (${range})`);
     }
     return texts;
   }

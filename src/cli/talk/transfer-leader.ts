@@ -1,5 +1,6 @@
 /**
  * `proglog transfer-leader`: hands leadership to a voter, and says who leads then.
+ * It ends once a node names the new leader: what is asked next finds it.
  */
 import type { Argv } from "yargs";
 
