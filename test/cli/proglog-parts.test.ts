@@ -95,6 +95,23 @@ describe("output", () => {
     expect(Buffer.concat(taken)).toHaveLength(100_004);
   });
 
+  test("that was flushed with nothing in it goes on", async () => {
+    const taken: string[] = [];
+    const quick = new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        taken.push(chunk.toString());
+        done();
+      },
+    });
+    const output = new Output(quick, systemClock);
+    await output.flush();
+    await output.line("one");
+    await output.flush();
+    await output.flush();
+    await output.line("two");
+    await expect.poll(() => taken).toEqual(["one\n", "two\n"]);
+  });
+
   test.each([
     ["EPIPE", undefined],
     ["ENOSPC", "ENOSPC"],

@@ -69,7 +69,11 @@ class Running {
   /** Writes to its input, no faster than it reads. */
   async write(text: string): Promise<void> {
     if (this.child.stdin?.write(text) !== false) return;
-    await new Promise((resolve) => this.child.stdin?.once("drain", resolve));
+    // One that ends early reads no more.
+    await Promise.race([
+      this.ended,
+      new Promise((resolve) => this.child.stdin?.once("drain", resolve)),
+    ]);
   }
 
   async end(): Promise<number | null> {
@@ -274,9 +278,8 @@ describe("the cluster", () => {
 
   test("completion prints a script, and completes", async () => {
     expect((await run(0, ["completion"])).out).toContain("proglog completion >>");
-    expect((await run(0, ["--get-yargs-completions", "proglog", "trans"])).lines).toEqual([
-      "transfer-leader",
-    ]);
+    const { lines } = await run(0, ["--get-yargs-completions", "proglog", "trans"]);
+    expect(lines).toContain("transfer-leader");
   });
 });
 

@@ -60,6 +60,8 @@ export class Output {
 
   /** Resolves when all that was put before is written, or nobody reads it. */
   async flush(): Promise<void> {
+    // A drain that finds nothing would end before it is noted, and then be noted for ever.
+    if (this.#writing === undefined && this.#gathered.length === 0) return;
     this.#writing ??= this.#drain();
     await this.#writing;
   }
