@@ -141,6 +141,10 @@ export class GrpcPeerCalls implements PeerCalls {
     await this.#call(rpcAddr, methods.removeMember, { id }, this.#change());
   }
 
+  async promoteMember(rpcAddr: string, id: string): Promise<void> {
+    await this.#call(rpcAddr, methods.promoteMember, { id }, this.#change());
+  }
+
   async transferLeader(rpcAddr: string, id: string | undefined): Promise<void> {
     await this.#call(rpcAddr, methods.transferLeader, { id: id ?? "" }, this.#change());
   }

@@ -235,6 +235,8 @@ export interface ClusterService {
   addMember(rpcAddr: string): Promise<MemberStatus>;
   /** @throws ProglogError unknown-member, unsafe-change, no-leader. */
   removeMember(id: string): Promise<void>;
+  /** Makes a learner a voter. @throws ProglogError unknown-member, unsafe-change, no-leader. */
+  promoteMember(id: string): Promise<void>;
   /** @throws ProglogError unknown-member, unsafe-change, no-leader. */
   transferLeader(id: string | undefined): Promise<void>;
 }

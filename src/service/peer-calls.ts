@@ -25,6 +25,7 @@ export interface PeerCalls {
   status(rpcAddr: string): Promise<ClusterStatus>;
   addMember(rpcAddr: string, memberRpcAddr: string): Promise<MemberStatus>;
   removeMember(rpcAddr: string, id: string): Promise<void>;
+  promoteMember(rpcAddr: string, id: string): Promise<void>;
   transferLeader(rpcAddr: string, id: string | undefined): Promise<void>;
   /**
    * Relays an append to the leader over one stream for all; what comes in one turn goes in one

@@ -79,6 +79,11 @@ export class SimulatedCalls implements PeerCalls {
     return this.#call(rpcAddr, ({ cluster }) => cluster.removeMember(id), { timeoutMs });
   }
 
+  async promoteMember(rpcAddr: string, id: string): Promise<void> {
+    const timeoutMs = 10_000;
+    return this.#call(rpcAddr, ({ cluster }) => cluster.promoteMember(id), { timeoutMs });
+  }
+
   async transferLeader(rpcAddr: string, id: string | undefined): Promise<void> {
     const timeoutMs = 10_000;
     return this.#call(rpcAddr, ({ cluster }) => cluster.transferLeader(id), { timeoutMs });

@@ -409,6 +409,12 @@ export class MemoryCluster implements ClusterService {
     this.#node.members.delete(id);
   }
 
+  async promoteMember(id: string): Promise<void> {
+    refuseWrite(this.#node);
+    this.#refuseUnknown(id);
+    throw new ProglogError("unsafe-change", "The node is a voter already.", { retryable: false });
+  }
+
   async transferLeader(id: string | undefined): Promise<void> {
     refuseWrite(this.#node);
     if (id !== undefined) this.#refuseUnknown(id);

@@ -311,6 +311,12 @@ export class MemoryCluster implements ClusterService {
     if (!this.members.delete(id)) throw new ProglogError("unknown-member", `No member ${id}.`);
   }
 
+  async promoteMember(id: string): Promise<void> {
+    if (!this.members.has(id)) throw new ProglogError("unknown-member", `No member ${id}.`);
+    if (this.learners.delete(id)) return;
+    throw new ProglogError("unsafe-change", `Member ${id} votes already.`, { retryable: false });
+  }
+
   async transferLeader(id: string | undefined): Promise<void> {
     const others = [...this.members.keys()].filter((member) => member !== this.leaderId);
     const target = id ?? others[0];

@@ -27,6 +27,7 @@ const noPeers: PeerCalls = {
   status: unreachable,
   addMember: unreachable,
   removeMember: unreachable,
+  promoteMember: unreachable,
   transferLeader: unreachable,
   produce: unreachable,
 };
