@@ -5,9 +5,10 @@
  * so that help, wrong usage and completions are answered at once.
  */
 import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { isatty } from "node:tty";
 
-import { systemClock } from "../common/system.js";
+import { systemClock, systemRandom } from "../common/system.js";
 import { listenForStop } from "./stop-request.js";
 import { runTalk } from "./talk/command-line.js";
 import { complaintOf } from "./talk/complaint.js";
@@ -28,7 +29,9 @@ function complain(line: string): void {
 const surroundings: TalkSurroundings = {
   env: process.env,
   version: version(),
+  hostname: hostname(),
   clock: systemClock,
+  random: systemRandom,
   // Reading either of them may open it: only who needs it does.
   get stdin() {
     return process.stdin;

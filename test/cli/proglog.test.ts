@@ -8,7 +8,7 @@ import { describe, expect, test } from "vitest";
 
 import type { ClientOptions } from "../../src/client/options.js";
 import { ProglogError } from "../../src/common/errors.js";
-import { systemClock } from "../../src/common/system.js";
+import { systemClock, systemRandom } from "../../src/common/system.js";
 import { runTalk } from "../../src/cli/talk/command-line.js";
 import { talkCommands } from "../../src/cli/talk/commands.js";
 import { complaintOf } from "../../src/cli/talk/complaint.js";
@@ -28,7 +28,7 @@ async function hear(args: readonly string[], env: Record<string, string> = {}): 
   let connection: ClientOptions | undefined;
   const never = new Promise<never>(() => undefined);
   const code = await runTalk(args, {
-    ...{ env, version: "0", clock: systemClock },
+    ...{ env, version: "0", hostname: "here", clock: systemClock, random: systemRandom },
     stdin: Readable.from([]),
     stdout: new PassThrough(),
     terminals: { stdin: false, stderr: false },

@@ -5,8 +5,6 @@
  * and everything before that end never changes, so the cluster goes on meanwhile. It holds a few
  * mebibytes in memory, whatever the length of the log.
  */
-import type { Options } from "yargs";
-
 import { UsageError, integer } from "../../agent/option-table.js";
 import type { Clock } from "../../common/clock.js";
 import { ProglogError } from "../../common/errors.js";
@@ -16,15 +14,6 @@ import type { BackupSummary } from "../../storage/backup-file.js";
 import { BackupProgress, roundBytes } from "./backup-progress.js";
 import { keepBackup, placeOf, telling } from "./backup-place.js";
 import { LogSource } from "./log-source.js";
-
-export const backupUsage = "backup <file>";
-export const backupDescription = "Copy the log of a running cluster into a file";
-
-/** Its flags, but for the address of the cluster. */
-export const backupFlags = {
-  from: { string: true, nargs: 1, describe: "First offset to copy (default: the log's first)" },
-  json: { boolean: true, describe: "Print one JSON object" },
-} as const satisfies Readonly<Record<string, Options>>;
 
 export interface BackupOptions {
   readonly file: string;

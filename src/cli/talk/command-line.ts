@@ -142,7 +142,7 @@ async function talk(
       ...{ readTimeoutMs: timeoutMs, deliveryTimeoutMs: timeoutMs },
     });
     const session: Session = {
-      ...{ client, output, clock, timeoutMs, surroundings },
+      ...{ client, servers, output, clock, timeoutMs, surroundings },
       stopping: stopping.signal,
     };
     const code = await run(session);

@@ -15,6 +15,8 @@ import type { TalkSurroundings } from "./surroundings.js";
 /** A command's life: from the first connection to its exit code. */
 export interface Session {
   readonly client: Client;
+  /** rpc addresses of some nodes: `--server`. */
+  readonly servers: readonly string[];
   readonly output: Output;
   readonly clock: Clock;
   /** How long the cluster is given to answer: `--timeout`. */

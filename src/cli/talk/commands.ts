@@ -7,6 +7,7 @@ import type { TalkCommand } from "./command.js";
 import { consumeCommand } from "./consume.js";
 import { membersCommand } from "./members.js";
 import { produceCommand } from "./produce.js";
+import { backupCommand, restoreCommand } from "./saving.js";
 import { statusCommand } from "./status.js";
 import { transferLeaderCommand } from "./transfer-leader.js";
 
@@ -17,4 +18,6 @@ export const talkCommands: readonly TalkCommand[] = [
   membersCommand,
   transferLeaderCommand,
   benchCommand,
+  backupCommand,
+  restoreCommand,
 ];

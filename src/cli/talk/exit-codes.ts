@@ -2,6 +2,7 @@
  * How `proglog` exits. A program that runs it may decide by these alone, without reading a word:
  * docs/cli.md has the same table, and a test holds the two together.
  */
+import { UsageError } from "../../agent/option-table.js";
 import { ProglogError } from "../../common/errors.js";
 
 export const exitCodes = {
@@ -27,6 +28,7 @@ export const exitCodeMeanings: Readonly<Record<ExitCode, string>> = {
 
 /** The code of what a command failed with. */
 export function exitCodeOf(error: unknown): ExitCode {
+  if (error instanceof UsageError) return exitCodes.usage;
   if (!(error instanceof ProglogError)) return exitCodes.couldNot;
   if (error.code === "outcome-unknown" || error.outcome === "unknown") {
     return exitCodes.outcomeUnknown;

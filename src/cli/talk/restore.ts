@@ -6,8 +6,6 @@
  */
 import { join, resolve } from "node:path";
 
-import type { Options } from "yargs";
-
 import { flagOf, nodeOptions, parseOption } from "../../agent/options.js";
 import type { NodeOptions } from "../../agent/options.js";
 import { UsageError } from "../../agent/option-table.js";
@@ -18,21 +16,6 @@ import { NodeDisk } from "../../storage/node-disk.js";
 import type { BackupSurroundings } from "./backup.js";
 import { openBackup, telling } from "./backup-place.js";
 import { BackupProgress } from "./backup-progress.js";
-
-export const restoreUsage = "restore <file>";
-export const restoreDescription = "Make a new cluster's data directory from a backup";
-
-const text = { string: true, nargs: 1 } as const;
-
-/** Its flags; what they take is as in a node's options. */
-export const restoreFlags = {
-  "data-dir": { ...text, demandOption: true, describe: "Directory to make; empty, or not there" },
-  "node-name": { ...text, describe: "The node's name (default: the host's)" },
-  "segment-bytes": { ...text, describe: "Segment size of the new cluster (default: 64 MiB)" },
-  "advertise-rpc-addr": { ...text, describe: "gRPC address that the node will have, if known" },
-  "advertise-http-addr": { ...text, describe: "HTTP address that the node will have, if known" },
-  json: { boolean: true, describe: "Print one JSON object" },
-} as const satisfies Readonly<Record<string, Options>>;
 
 const optionKeys = [
   "dataDir",

@@ -7,12 +7,15 @@ import type { Readable, Writable } from "node:stream";
 import type { Client } from "../../client/client.js";
 import type { ClientOptions } from "../../client/options.js";
 import type { Clock } from "../../common/clock.js";
+import type { Random } from "../../common/random.js";
 import type { StopRequest } from "../stop-request.js";
 
 export interface TalkSurroundings {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly version: string;
+  readonly hostname: string;
   readonly clock: Clock;
+  readonly random: Random;
   readonly stdin: Readable;
   readonly stdout: Writable;
   /** True for each that is a terminal. */
