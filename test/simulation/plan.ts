@@ -174,9 +174,12 @@ function withMore(plan: Plan): Plan {
   };
 }
 
-/** Copies of appends came later still, again by chance of their own. */
+/**
+ * Copies of appends came later still, again by chance of their own. The stream's name was chosen
+ * so that the kept seeds have none: they do what they did when they found their bugs.
+ */
 function withCopies(plan: Plan): Plan {
-  const random = new SeededRandom(plan.seed, "copies");
+  const random = new SeededRandom(plan.seed, "sends copies");
   const copiesRate = random.chance(copiesSeedRate) ? random.pick([0.3, 1]) : 0;
   return { ...plan, clients: { ...plan.clients, copiesRate } };
 }
