@@ -30,6 +30,8 @@ export interface SettledAppend {
   readonly outcome: Settled;
   /** How many of its copies were told that their outcome is unknown. */
   readonly unknownCount: number;
+  /** True if the answer of the copy that was applied reached nobody: all others are repeats. */
+  readonly isUnheard: boolean;
 }
 
 /** An append whose copies are under way. */
@@ -134,7 +136,9 @@ export class CopiesWorkload {
     if (underway.firstCount > 1)
       throw new Error(`${nameOf(append)} was twice told to be the first`);
     this.#endUnsure(underway, outcome);
-    const settled = { append, outcome, unknownCount: underway.unknownCount };
+    const { unknownCount, firstCount } = underway;
+    const isUnheard = outcome.type === "placed" && firstCount === 0;
+    const settled = { append, outcome, unknownCount, isUnheard };
     this.settled.push(settled);
     return settled;
   }
