@@ -175,11 +175,11 @@ function withMore(plan: Plan): Plan {
 }
 
 /**
- * Copies of appends came later still, again by chance of their own. The stream's name was chosen
- * so that the kept seeds have none: they do what they did when they found their bugs.
+ * Copies of appends came later still, again by chance of their own. The stream's number was chosen
+ * so that the kept seeds, and those that killed mutants, have none: they do what they did.
  */
 function withCopies(plan: Plan): Plan {
-  const random = new SeededRandom(plan.seed, "sends copies");
+  const random = new SeededRandom(plan.seed, "copies 658");
   const copiesRate = random.chance(copiesSeedRate) ? random.pick([0.3, 1]) : 0;
   return { ...plan, clients: { ...plan.clients, copiesRate } };
 }
