@@ -37,7 +37,7 @@ const fillerCount = 100;
 /** Answers that a leader has given and nobody has heard, when it is killed: some two or more. */
 const withheldBytesMin = 1_000;
 /** Appends of each kind that are repeated; all of them are looked up in the logs. */
-const repeatedMax = 120;
+const repeatedMax = 80;
 
 let cluster: TestCluster;
 let workload: CopiesWorkload;
