@@ -1,9 +1,28 @@
 /**
- * How the tests run: `unit` in parallel, then the simulation alone, then `cluster`, `hosts` and
- * `compose` one file at a time, because tests that start real nodes compete for processors and
- * their elections would time out.
+ * How the tests run. `npm test` is `unit`, the simulation alone, then `cluster`: a cluster of real
+ * processes that keeps its word. `npm run test:all` goes on with `surfaces`, what stands on such a
+ * cluster, and, as root, with `hosts` and `compose`.
+ *
+ * Two files run at a time, whose nodes compete for processors: no test there depends on how fast
+ * they are. Those that change the host, or time what they see, run alone.
  */
 import { defineConfig } from "vitest/config";
+
+/** What clients, commands and pages make of a cluster. */
+const surfaceTests = [
+  "backup",
+  "client",
+  "client-docs",
+  "client-faults",
+  "dashboard",
+  "docs-snippets",
+  "exactly-once",
+  "gateway",
+  "many-tails",
+  "proglog",
+  "stopped-readers",
+  "tail",
+].map((name) => `test/cluster/${name}.test.ts`);
 
 /** The simulator's seeds take all processors for some minutes. */
 const seedsTest = "test/simulation/seeds.test.ts";
@@ -45,10 +64,20 @@ export default defineConfig({
         test: {
           name: "cluster",
           include: ["test/cluster/**/*.test.ts"],
-          fileParallelism: false,
+          exclude: surfaceTests,
           testTimeout: 180_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "surfaces",
+          include: surfaceTests,
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          sequence: { groupOrder: 3 },
         },
       },
       {
@@ -59,7 +88,7 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 60_000,
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 4 },
         },
       },
       {
@@ -70,7 +99,7 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 300_000,
           hookTimeout: 300_000,
-          sequence: { groupOrder: 4 },
+          sequence: { groupOrder: 5 },
         },
       },
     ],

@@ -6,8 +6,11 @@
  */
 import { createServer } from "node:net";
 
-const first = 20_000;
-const last = 32_000;
+/** Test files that run at the same time are processes of their own: each has its own range. */
+const worker = Number(process.env["VITEST_POOL_ID"] ?? 1) % 4;
+const rangeLength = 3000;
+const first = 20_000 + worker * rangeLength;
+const last = first + rangeLength;
 const handedOut = new Set<number>();
 
 /** A port of 127.0.0.1 that was free a moment ago and is given to nobody else here. */
