@@ -54,6 +54,10 @@ export interface NodeOptions {
   readonly tailCacheBytes: number;
   readonly pendingBytesMax: number;
   readonly diskFreeBytesMin: number;
+  /** 0: no scrub. */
+  readonly scrubBytesPerSecond: number;
+  readonly scrubRestMs: number;
+  readonly repairBytesPerSecond: number;
   readonly httpConnectionsMax: number;
   readonly streamsMax: number;
   readonly logLevel: LogLevel;
@@ -89,6 +93,9 @@ const fixedDefaults = {
   tailCacheBytes: 64 * mebibyte,
   pendingBytesMax: 64 * mebibyte,
   diskFreeBytesMin: 64 * mebibyte,
+  scrubBytesPerSecond: 4 * mebibyte,
+  scrubRestMs: 600_000,
+  repairBytesPerSecond: 32 * mebibyte,
   httpConnectionsMax: 4096,
   streamsMax: 1024,
   logLevel: "info",
@@ -207,6 +214,19 @@ export const optionTable: { readonly [K in OptionKey]: OptionRow<NonNullable<Opt
   diskFreeBytesMin: bytes(
     sized(limits, "diskFreeBytesMin", "Free space below which writes are told `disk-full`."),
     { min: 0, max: 1024 * gibibyte },
+  ),
+  scrubBytesPerSecond: bytes(
+    sized(limits, "scrubBytesPerSecond", "Sealed segments checked in a second; 0 for no scrub."),
+    { min: 0, max: gibibyte },
+  ),
+  scrubRestMs: integer(
+    sized(limits, "scrubRestMs", "Rest after all sealed segments were checked."),
+    "milliseconds",
+    { min: 0, max: 604_800_000 },
+  ),
+  repairBytesPerSecond: bytes(
+    sized(limits, "repairBytesPerSecond", "Rate at which a damaged segment is made anew."),
+    { min: mebibyte, max: gibibyte },
   ),
   httpConnectionsMax: integer(
     sized(limits, "httpConnectionsMax", "HTTP connections at once."),

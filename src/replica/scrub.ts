@@ -34,8 +34,8 @@ export interface ScrubParts {
   readonly bytesPerSecond: number;
   /** From the end of a pass to the start of the next. */
   readonly restMs: number;
-  /** A segment is to be made what a majority has. */
-  readonly repair: (baseOffset: number, damage: DamageError) => void;
+  /** Makes a segment what a majority has. */
+  readonly onOutvoted: (baseOffset: number, damage: DamageError) => void;
   readonly onMismatch: () => void;
 }
 
@@ -125,7 +125,7 @@ export class Scrub {
 
   /** Two that are sound in themselves are different: all are asked. */
   async #judge(own: SegmentRef, all: readonly Member[]): Promise<void> {
-    const { commitLog, onMismatch, repair } = this.#parts;
+    const { commitLog, onMismatch, onOutvoted } = this.#parts;
     const votes = await askMembers(this.#parts, all, own.baseOffset);
     const now = commitLog.sealedSegment(own.baseOffset);
     const differs = votes.some(({ ref }) => !isSameSegment(ref, own));
@@ -137,7 +137,7 @@ export class Scrub {
     this.#tell(own, votes, isOutvoted);
     if (!isOutvoted) return;
     const what = "a majority of the members has another segment";
-    repair(own.baseOffset, new DamageError(storeName(own.baseOffset), 0, what));
+    onOutvoted(own.baseOffset, new DamageError(storeName(own.baseOffset), 0, what));
   }
 
   #tell(own: SegmentRef, votes: readonly SegmentVote[], isOutvoted: boolean): void {

@@ -19,7 +19,7 @@ export interface SegmentRequest {
 }
 
 export interface SegmentAnswer {
-  /** Undefined if there is no such segment, or it is not sealed and durable yet. */
+  /** Undefined if there is no such segment, or it is still being written. */
   readonly ref: SegmentRef | undefined;
   /** Bytes from the position on, as they lie in the store, checked by nobody. */
   readonly data: Buffer;

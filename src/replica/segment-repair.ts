@@ -45,6 +45,8 @@ interface Work {
   attempts: number;
   /** Why the last attempt failed: told once. */
   reason: string;
+  /** What is here is sound, and a majority has something else. */
+  readonly isOutvoted: boolean;
 }
 
 export class SegmentRepair {
@@ -63,12 +65,16 @@ export class SegmentRepair {
     return this.#works.size;
   }
 
-  /** A segment was found damaged. */
-  request(baseOffset: number, { file, position, what }: DamageError): void {
+  /** A segment was found damaged, or was outvoted: then it is made what the majority has. */
+  request(
+    baseOffset: number,
+    { file, position, what }: DamageError,
+    { isOutvoted }: { readonly isOutvoted: boolean } = { isOutvoted: false },
+  ): void {
     const { clock, logger, signal, onDamaged } = this.#parts;
     if (signal.aborted || this.#works.has(baseOffset)) return;
-    const nowMs = clock.now();
-    this.#works.set(baseOffset, { foundMs: nowMs, dueMs: nowMs, attempts: 0, reason: "" });
+    const [foundMs, dueMs] = [clock.now(), clock.now()];
+    this.#works.set(baseOffset, { foundMs, dueMs, attempts: 0, reason: "", isOutvoted });
     logger.error({ file, position, what }, "segment-damaged");
     onDamaged();
     this.#schedule();
@@ -94,7 +100,7 @@ export class SegmentRepair {
     const { clock, logger, signal } = this.#parts;
     work.attempts += 1;
     try {
-      const from = await this.#repair(baseOffset);
+      const from = await this.#repair(baseOffset, work);
       this.#works.delete(baseOffset);
       const ms = Math.round(clock.now() - work.foundMs);
       const { attempts } = work;
@@ -103,6 +109,8 @@ export class SegmentRepair {
     } catch (error) {
       const retryInMs = Math.min(retryMsMax, retryMsMin * 2 ** Math.min(work.attempts - 1, 16));
       work.dueMs = clock.now() + retryInMs;
+      // The next pass of the scrub counts the votes anew.
+      if (work.isOutvoted) this.#works.delete(baseOffset);
       const reason = (error as Error).message;
       if (signal.aborted || reason === work.reason) return;
       work.reason = reason;
@@ -114,11 +122,15 @@ export class SegmentRepair {
   }
 
   /** @returns How many bytes came from whom. */
-  async #repair(baseOffset: number): Promise<Readonly<Record<string, number>>> {
+  async #repair(
+    baseOffset: number,
+    { isOutvoted }: Work,
+  ): Promise<Readonly<Record<string, number>>> {
     const { commitLog } = this.#parts;
     const ref = commitLog.sealedSegment(baseOffset);
     if (ref === undefined) throw new Error("the segment is still being written");
     const members = this.#parts.members();
+    if (isOutvoted) return this.#adopt(ref, members);
     try {
       return await this.#rebuild(ref, [this.#ownCopy(ref), ...this.#copiesOf(ref, members)]);
     } catch (error) {
@@ -129,7 +141,7 @@ export class SegmentRepair {
       return await this.#rebuild(ref, this.#copiesOf(ref, members));
     } catch (error) {
       if (!(error instanceof SegmentDiffersError)) throw error;
-      return await this.#adopt(ref, members, error);
+      return await this.#adopt(ref, members);
     }
   }
 
@@ -137,21 +149,17 @@ export class SegmentRepair {
   async #adopt(
     own: SegmentRef,
     members: readonly Member[],
-    error: SegmentDiffersError,
   ): Promise<Readonly<Record<string, number>>> {
     const votes = await askMembers(this.#parts, members, own.baseOffset);
     const agreeing = majorityAgainst(own, votes, members.length + 1);
     const ref = agreeing[0]?.ref;
     // Where the records themselves end elsewhere, more than this segment is wrong.
     const fits = ref?.bytes === own.bytes && ref.endOffset === own.endOffset;
-    if (ref === undefined || !fits) throw error;
-    return this.#rebuild(
-      ref,
-      this.#copiesOf(
-        ref,
-        agreeing.map(({ member }) => member),
-      ),
-    );
+    if (ref === undefined || !fits) {
+      throw new SegmentDiffersError("no majority of the members has the same segment");
+    }
+    const agreed = agreeing.map(({ member }) => member);
+    return this.#rebuild(ref, this.#copiesOf(ref, agreed));
   }
 
   async #rebuild(

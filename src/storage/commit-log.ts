@@ -617,21 +617,21 @@ export class CommitLog {
     return this.#segments.find((segment) => segment.baseOffset === baseOffset);
   }
 
-  /** Segments that are sealed, durable and not being written to, oldest first. */
+  /** Segments that are sealed and wholly in their files, oldest first. */
   sealedSegments(): readonly SegmentRef[] {
-    return this.#segments.filter((segment) => segment.isAtRest).map((segment) => segment.ref);
+    return this.#segments.filter((segment) => segment.isSettled).map((segment) => segment.ref);
   }
 
   /** One of them. */
   sealedSegment(baseOffset: number): SegmentRef | undefined {
     const segment = this.#segmentAt(baseOffset);
-    return segment?.isAtRest === true ? segment.ref : undefined;
+    return segment?.isSettled === true ? segment.ref : undefined;
   }
 
   /** Reads a sealed segment through. Damage is told to the listener, too. */
   async findDamage(baseOffset: number): Promise<DamageError | undefined> {
     const segment = this.#segmentAt(baseOffset);
-    if (segment?.isAtRest !== true) return undefined;
+    if (segment?.isSettled !== true) return undefined;
     try {
       await this.#watched(segment, async () => readThrough(segment));
     } catch (error) {
@@ -650,6 +650,8 @@ export class CommitLog {
    * @throws What the writer throws, DiskError; ProglogError if it can't be done now.
    */
   async replaceSegment(ref: SegmentRef, write: SegmentWriter): Promise<void> {
+    // What is not durable yet is made so first: its sync must not come to a file that is gone.
+    if (this.#segmentAt(ref.baseOffset)?.isAtRest !== true) await this.sync();
     assert(this.#replacing === undefined, "one segment is replaced at a time");
     const segment = this.#segmentAt(ref.baseOffset);
     const canReplace = !this.#isClosed && !this.#hasFailed && !this.#isInstalling;

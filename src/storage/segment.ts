@@ -68,7 +68,7 @@ export class Segment {
   isSealed = false;
   /** Bytes that are durable. */
   syncedBytes = 0;
-  /** Sealed, and its index is saved or can be made: its files are not written to any more. */
+  /** Sealed, wholly in its file, and its index too: neither is written to any more. */
   isSettled = false;
   #isRetired = false;
   #readerCount = 0;
@@ -155,9 +155,9 @@ export class Segment {
     if (this.#isRetired && !this.isBeingRead) this.release();
   }
 
-  /** True if all of it is sealed and durable, and nothing of it is being written. */
+  /** True if it is settled, and durable. */
   get isAtRest(): boolean {
-    return this.isSealed && this.isSettled && this.syncedBytes === this.bytes;
+    return this.isSettled && this.syncedBytes === this.bytes;
   }
 
   async close(): Promise<void> {

@@ -76,7 +76,7 @@ const kibibyte = 1024;
 
 export function planOf(seed: number, nodeCount?: number): Plan {
   const random = new SeededRandom(seed, "storm");
-  const plan = withMore(swarmPlan(seed, nodeCount));
+  const plan = withScrub(withMore(swarmPlan(seed, nodeCount)));
   return random.chance(stormRate) ? stormPlan(plan, random, nodeCount) : plan;
 }
 
@@ -168,6 +168,18 @@ function withMore(plan: Plan): Plan {
   };
 }
 
+/** How damage is looked for and repaired; by chance of its own, too. */
+function withScrub(plan: Plan): Plan {
+  const random = new SeededRandom(plan.seed, "scrub");
+  const options = {
+    ...plan.options,
+    scrubBytesPerSecond: kibibyte * random.pick([0, 4, 64]),
+    scrubRestMs: random.pick([1000, 5000]),
+    repairBytesPerSecond: kibibyte * random.pick([8, 1024]),
+  };
+  return { ...plan, options };
+}
+
 function planLink(random: SeededRandom, isBad: boolean, electionTimeoutMs: number): LinkFaults {
   const delayMsMin = random.pick([0.05, 0.5, 5]);
   return {
@@ -199,6 +211,9 @@ function planOptions(random: SeededRandom, electionTimeoutMs: number): PlannedOp
     tailCacheBytes: kibibyte * random.pick([1, 8, 64]),
     pendingBytesMax: 64 * kibibyte,
     diskFreeBytesMin: 64 * kibibyte,
+    scrubBytesPerSecond: 0,
+    scrubRestMs: 1000,
+    repairBytesPerSecond: kibibyte,
     httpConnectionsMax: 1,
     streamsMax: 1,
     logLevel: "silent",
