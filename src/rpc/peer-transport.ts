@@ -45,7 +45,8 @@ import { readSegment } from "./segment-call.js";
 import { readSnapshot } from "./snapshot-stream.js";
 
 type InboundCall = ServerDuplexStream<Buffer, ExchangeResponse>;
-type InboundStream = InboundCall | ServerWritableStream<FetchSnapshotRequest, FetchSnapshotResponse>;
+type InboundStream =
+  InboundCall | ServerWritableStream<FetchSnapshotRequest, FetchSnapshotResponse>;
 /** A call whose handshake can be checked. */
 export type GreetedCall = InboundStream | ServerUnaryCall<ReadSegmentRequest, ReadSegmentResponse>;
 

@@ -695,7 +695,11 @@ export class CommitLog {
     }
   }
 
-  async #writeDraft(draft: string, write: SegmentWriter, signal: AbortSignal): Promise<SparseIndex> {
+  async #writeDraft(
+    draft: string,
+    write: SegmentWriter,
+    signal: AbortSignal,
+  ): Promise<SparseIndex> {
     const { directory } = this.#options;
     const names = await this.#disk.list(directory);
     if (names.some((name) => `${directory}/${name}` === draft)) await this.#disk.remove(draft);

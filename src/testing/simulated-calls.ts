@@ -104,7 +104,8 @@ export function simulatedSegments(parts: CallParts): SegmentSource {
   const { network, host, process } = parts;
   return async (peer, request, signal) => {
     signal.throwIfAborted();
-    const lost = (): ProglogError => new ProglogError("unavailable", `${peer.name} did not answer.`);
+    const lost = (): ProglogError =>
+      new ProglogError("unavailable", `${peer.name} did not answer.`);
     const caller = { host, process, timeoutMs: callTimeoutMs, lost };
     const { ref, data } = await network.call(caller, hostOf(peer.rpcAddr), async (endpoint) => {
       if (endpoint.self.id !== peer.id) throw lost();

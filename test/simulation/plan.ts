@@ -42,6 +42,8 @@ export interface Plan {
   readonly seed: number;
   readonly nodeCount: number;
   readonly faults: ReadonlySet<FaultClass>;
+  /** Bits of sealed segments flip on all nodes, each segment whole on one of them. */
+  readonly flipsBits: boolean;
   /** Mean virtual time between two faults. */
   readonly faultMeanMs: number;
   readonly link: LinkFaults;
@@ -152,6 +154,7 @@ function swarmPlan(seed: number, nodeCount: number | undefined): Plan {
       conditionalRate: 0,
     },
     healsQuorumFirst: false,
+    flipsBits: false,
   };
 }
 
@@ -177,7 +180,7 @@ function withScrub(plan: Plan): Plan {
     scrubRestMs: random.pick([1000, 5000]),
     repairBytesPerSecond: kibibyte * random.pick([8, 1024]),
   };
-  return { ...plan, options };
+  return { ...plan, options, flipsBits: random.chance(0.3) };
 }
 
 function planLink(random: SeededRandom, isBad: boolean, electionTimeoutMs: number): LinkFaults {

@@ -359,7 +359,7 @@ class Run {
           offset = batch.offset + batch.count;
         }
       } catch (error) {
-        const isExcused = node === this.#world.damaged;
+        const isExcused = this.#world.mayBeDamaged(node.name);
         if ((error as Error).name !== "DamageError" || !isExcused) throw error;
         if (await this.#isRepaired(node, offset)) continue;
         // Named, and not served: what is damaged here is whole on the others.
