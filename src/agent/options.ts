@@ -12,6 +12,7 @@ import {
   address,
   addresses,
   bytes,
+  bytesPerSecond,
   choice,
   formatBytes,
   formatBytesWord,
@@ -215,7 +216,7 @@ export const optionTable: { readonly [K in OptionKey]: OptionRow<NonNullable<Opt
     sized(limits, "diskFreeBytesMin", "Free space below which writes are told `disk-full`."),
     { min: 0, max: 1024 * gibibyte },
   ),
-  scrubBytesPerSecond: bytes(
+  scrubBytesPerSecond: bytesPerSecond(
     sized(limits, "scrubBytesPerSecond", "Sealed segments checked in a second; 0 for no scrub."),
     { min: 0, max: gibibyte },
   ),
@@ -224,7 +225,7 @@ export const optionTable: { readonly [K in OptionKey]: OptionRow<NonNullable<Opt
     "milliseconds",
     { min: 0, max: 604_800_000 },
   ),
-  repairBytesPerSecond: bytes(
+  repairBytesPerSecond: bytesPerSecond(
     sized(limits, "repairBytesPerSecond", "Rate at which a damaged segment is made anew."),
     { min: mebibyte, max: gibibyte },
   ),

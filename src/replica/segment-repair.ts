@@ -2,9 +2,9 @@
  * Repairs sealed segments that turned out to be damaged, while the node runs, from other members.
  *
  * One at a time, at a bounded rate, again and again until it is done. What is sound at home is
- * copied, and only damaged frames are asked for, of all members in turn (storage/segment-rebuild.ts).
- * It must never put anything in force whose checksum is not the one that the segment was written
- * with, or the one that a majority of the members has.
+ * copied, and only damaged frames are asked for, of all members in turn
+ * (storage/segment-rebuild.ts). It must never put anything in force whose checksum is not the one
+ * that the segment was written with, or the one that a majority of the members has.
  */
 import type { Clock, Timer } from "../common/clock.js";
 import { sleep } from "../common/clock.js";

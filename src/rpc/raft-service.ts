@@ -129,5 +129,7 @@ function statusOf(error: ProglogError): Pick<StatusObject, "code" | "details" | 
   if (error.cause instanceof InvariantError) throw error.cause;
   const metadata = new Metadata();
   metadata.set(errorCodeKey, error.code);
-  return { code: error.grpc, details: error.message, metadata };
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- they are its numbers
+  const code: status = error.grpc;
+  return { code, details: error.message, metadata };
 }

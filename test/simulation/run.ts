@@ -389,7 +389,7 @@ class Run {
     }
     const seconds = String(restMs / 1000);
     const what = `offset ${offset} of ${node.name} is still damaged after ${seconds} s`;
-    return this.#world.violate("R1", `A sealed segment is not repaired: ${what}.`);
+    return this.#world.violate("R-D9", `A sealed segment is not repaired: ${what}.`);
   }
 
   #counts(): { acknowledged: number; unknown: number; rejected: number; reads: number } {
