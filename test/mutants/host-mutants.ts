@@ -150,4 +150,12 @@ export const hostMutants: readonly Mutant[] = [
     find: "const truncateFrom = snapshot.keepsSuffix ? undefined : 1;",
     replace: "const truncateFrom = undefined;",
   },
+  {
+    name: "damage-noticed-and-not-repaired",
+    rule: "R-D9",
+    why: "what one disk has lost stays lost on its node, until the last good copy is lost, too",
+    file: "src/replica/segment-repair.ts",
+    find: "    onDamaged();\n    this.#schedule();\n",
+    replace: "    onDamaged();\n",
+  },
 ];
