@@ -19,6 +19,13 @@ export type { NodeOptions } from "./agent/options.js";
 export type { RunningNode } from "./agent/running-node.js";
 export { Client };
 export type { ClientStatus, ConsumeOptions, ReadOptions } from "./client/client.js";
+export type {
+  AddedMember,
+  AdminOptions,
+  ClusterAdmin,
+  ClusterStatus,
+  MemberStatus,
+} from "./client/cluster-admin.js";
 export type { Consistency, From } from "./client/consumer.js";
 export type { BatchReceipt } from "./client/frame.js";
 export type { ClientOptions, ProducerLimits } from "./client/options.js";

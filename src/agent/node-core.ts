@@ -275,7 +275,11 @@ export class NodeCore {
     if (isRight) return;
     if (this.replica.isLeader) {
       await this.cluster.join({ clusterId: this.clusterId, member: self });
-    } else await this.#ask();
+      return;
+    }
+    // A member of a cluster of one has nobody to ask: it leads soon, and says so then.
+    const others = this.#members().filter((member) => member.id !== self.id);
+    if (others.length > 0) await this.#ask();
   }
 
   /** Takes no part in membership any more. */

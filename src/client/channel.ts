@@ -17,9 +17,10 @@ import type { CallCredentials, ChannelOptions, ServiceError } from "@grpc/grpc-j
 
 import type { Clock } from "../common/clock.js";
 import { ProglogError } from "../common/errors.js";
+import { ClusterServiceClient } from "../gen/cluster/v1/cluster.js";
 import { LogClient } from "../gen/log/v1/log.js";
 import { dialTarget, hostAndPort } from "./address.js";
-import { fromServiceError } from "./wire-errors.js";
+import { fromServiceError, neverSent, wasNeverSent } from "./wire-errors.js";
 
 type CreateConnector = ChannelCredentials["_createSecureConnector"];
 type SecureConnector = ReturnType<CreateConnector>;
@@ -137,10 +138,12 @@ class HeldCredentials extends ChannelCredentials {
   }
 }
 
-/** A unary method, bound to its request. */
-type SendUnary<Response> = (
-  client: LogClient,
-  answer: (error: ServiceError | null, response: Response) => void,
+type Answer<Response> = (error: ServiceError | null, response: Response) => void;
+
+/** A unary method of a service, bound to its request. */
+type SendUnary<Service, Response> = (
+  service: Service,
+  answer: Answer<Response>,
 ) => { cancel(): void };
 
 /** How long a call may take, and what else ends it. */
@@ -155,6 +158,7 @@ export class NodeChannel {
   readonly client: LogClient;
   readonly #clock: Clock;
   readonly #credentials: HeldCredentials;
+  #cluster: ClusterServiceClient | undefined;
 
   constructor(address: string, clock: Clock) {
     this.address = address;
@@ -168,7 +172,33 @@ export class NodeChannel {
    *
    * @throws ProglogError; the signal's reason if it aborts first.
    */
-  async ask<Response>(send: SendUnary<Response>, limits: CallLimits): Promise<Response> {
+  async ask<Response>(send: SendUnary<LogClient, Response>, limits: CallLimits): Promise<Response> {
+    return this.#call((answer) => send(this.client, answer), limits, "read");
+  }
+
+  /**
+   * Calls a method of the cluster service, over the same connection.
+   *
+   * @throws ProglogError, `outcome-unknown` for a write that may have come to something; the
+   *   signal's reason if it aborts first.
+   */
+  async askCluster<Response>(
+    send: SendUnary<ClusterServiceClient, Response>,
+    limits: CallLimits,
+    kind: "read" | "write",
+  ): Promise<Response> {
+    this.#cluster ??= new ClusterServiceClient(dialTarget(this.address), this.#credentials, {
+      channelOverride: this.client.getChannel(),
+    });
+    const cluster = this.#cluster;
+    return this.#call((answer) => send(cluster, answer), limits, kind);
+  }
+
+  async #call<Response>(
+    send: (answer: Answer<Response>) => { cancel(): void },
+    limits: CallLimits,
+    kind: "read" | "write",
+  ): Promise<Response> {
     const { timeoutMs, signal } = limits;
     signal?.throwIfAborted();
     return new Promise((resolve, reject) => {
@@ -182,14 +212,17 @@ export class NodeChannel {
         call.cancel();
       };
       const timer = this.#clock.setTimer(timeoutMs, () => {
-        const detail = `The node at ${this.address} did not answer in ${String(timeoutMs)} ms.`;
-        end(() => reject(new ProglogError("unavailable", detail)));
+        const waited = String(Math.round(timeoutMs));
+        const detail = `The node at ${this.address} did not answer in ${waited} ms.`;
+        const code = kind === "read" ? "unavailable" : "outcome-unknown";
+        end(() => reject(new ProglogError(code, detail)));
         call.cancel();
       });
-      const call = send(this.client, (error, response) => {
+      const call = send((error, response) => {
         end(() => {
           if (error === null) resolve(response);
-          else reject(fromServiceError(error, "read"));
+          else if (kind === "write" && wasNeverSent(error)) reject(neverSent(error));
+          else reject(fromServiceError(error, kind));
         });
       });
       signal?.addEventListener("abort", abort, { once: true });

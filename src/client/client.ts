@@ -13,6 +13,7 @@ import { backoffMs } from "../common/random.js";
 import type { ConsumeResponse, GetServersResponse } from "../gen/log/v1/log.js";
 import { Channels } from "./channel.js";
 import type { CallLimits, NodeChannel } from "./channel.js";
+import { ClusterAdmin } from "./cluster-admin.js";
 import { Consumer, isReadRetryable, wireConsistency } from "./consumer.js";
 import type { Consistency, From } from "./consumer.js";
 import type { BatchReceipt } from "./frame.js";
@@ -60,6 +61,8 @@ const closeMsMax = 1500;
 const offsetMax = Number.MAX_SAFE_INTEGER;
 
 export class Client implements AsyncDisposable {
+  /** The cluster's own affairs: its status, its members, who leads. */
+  readonly cluster: ClusterAdmin;
   readonly #options: ResolvedOptions;
   readonly #clock: Clock;
   readonly #channels: Channels;
@@ -85,6 +88,10 @@ export class Client implements AsyncDisposable {
       ...{ seeds, discovery, clock, random, refreshMs },
       ask: async (address, timeoutMs) => this.#askServers(address, timeoutMs),
       onMembers: (addresses) => this.#channels.keepOnly(addresses),
+    });
+    this.cluster = new ClusterAdmin({
+      ...{ servers: this.#servers, channels: this.#channels, operations: this.#operations },
+      ...{ clock, random, timeoutMs: this.#options.readTimeoutMs },
     });
   }
 

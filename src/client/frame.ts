@@ -24,9 +24,13 @@ export interface BatchReceipt {
   readonly duplicate: boolean;
 }
 
+/** On how many members' disks an append is to be before it is answered. */
+export type WriteConcern = "majority" | "all" | number;
+
 /** On what terms a call of produce is to be done. */
 export interface EntryTerms {
   readonly expectedOffset: number | undefined;
+  readonly w: WriteConcern | undefined;
   /** Only of a producer with an id. */
   readonly sequence: number | undefined;
   readonly sinceMs: number;
@@ -41,6 +45,7 @@ export class Entry {
   /** Bytes once encoded. */
   readonly bytes: number;
   readonly expectedOffset: number | undefined;
+  readonly w: WriteConcern | undefined;
   readonly sequence: number | undefined;
   readonly sinceMs: number;
   readonly deadlineMs: number;
@@ -59,6 +64,7 @@ export class Entry {
     this.contents = contents;
     this.bytes = bytes;
     this.expectedOffset = terms.expectedOffset;
+    this.w = terms.w;
     this.sequence = terms.sequence;
     this.sinceMs = terms.sinceMs;
     this.deadlineMs = terms.deadlineMs;
@@ -116,12 +122,14 @@ export function requestOf(
   { id, producerId, timeoutMs }: { id: number; producerId: string; timeoutMs: number },
 ): ProduceBatchRequest {
   const { records, count, sequence, entries } = frame;
-  const expectedOffset = entries[0]?.expectedOffset;
+  const { expectedOffset, w } = entries[0] ?? {};
   return {
     id: BigInt(id),
     ...{ records, count, timeoutMs, producerId },
     sequence: BigInt(sequence),
     expectedOffset: expectedOffset === undefined ? undefined : BigInt(expectedOffset),
+    ...(typeof w === "number" ? { copies: w } : {}),
+    ...(w === "all" ? { allCopies: true } : {}),
   };
 }
 

@@ -39,6 +39,8 @@ export interface HttpProduceOptions {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** Append only if the record would get exactly this offset. */
   readonly expectedOffset?: number | undefined;
+  /** On how many members' disks it is to be: `majority` (default), `all`, or a number above 1. */
+  readonly w?: "majority" | "all" | number | undefined;
 }
 
 export interface HttpReceipt {
@@ -136,8 +138,9 @@ export class HttpClient {
     if (this.#queue.length >= this.#appendsWaitingMax) {
       throw new ProglogError("overloaded", "As many appends wait as this client holds.");
     }
-    const { key, headers, expectedOffset } = options;
-    const hasTerms = key !== undefined || headers !== undefined || expectedOffset !== undefined;
+    const { key, headers, expectedOffset, w } = options;
+    if (typeof w === "number" && !(w >= 2)) throw invalid("w is 2 members at least.");
+    const hasTerms = [key, headers, expectedOffset, w].some((term) => term !== undefined);
     return new Promise<HttpReceipt>((resolve, reject) => {
       this.#queue.push({
         ...{ value, options, resolve, reject },
@@ -381,9 +384,10 @@ function requestOf(
   const [first] = appends;
   if (first?.value instanceof Uint8Array) {
     const query = new URLSearchParams({ producerId, sequence: String(sequence) });
-    const { key, headers = {}, expectedOffset } = first.options;
+    const { key, headers = {}, expectedOffset, w } = first.options;
     if (key !== undefined) query.set("key", key);
     if (expectedOffset !== undefined) query.set("expectedOffset", String(expectedOffset));
+    if (w !== undefined) query.set("w", String(w));
     for (const [name, value] of Object.entries(headers)) query.set(`header.${name}`, value);
     const type = { "content-type": "application/octet-stream" };
     const body = first.value as Uint8Array<ArrayBuffer>;

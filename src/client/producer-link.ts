@@ -197,7 +197,9 @@ export class ProducerLink {
     const { clock, requestTimeoutMs, id: producerId } = this.#parts;
     const nowMs = clock.now();
     const deadlineMs = Math.max(...frame.entries.map((entry) => entry.deadlineMs));
-    const timeoutMs = Math.max(1, Math.min(requestTimeoutMs, Math.ceil(deadlineMs - nowMs)));
+    // A node waits for the commit of one try, but for the copies asked for as long as it takes.
+    const tryMs = frame.entries[0]?.w === undefined ? requestTimeoutMs : Infinity;
+    const timeoutMs = Math.max(1, Math.min(tryMs, Math.ceil(deadlineMs - nowMs)));
     const id = this.#nextId++;
     if (this.#sent.size === 0) this.#heardMs = nowMs;
     this.#leaderAtSend = this.#parts.servers.leader;

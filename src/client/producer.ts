@@ -14,7 +14,7 @@ import { ProglogError } from "../common/errors.js";
 import type { RecordContent } from "../common/record.js";
 import { recordBytes } from "../common/record.js";
 import { Backlog } from "./backlog.js";
-import type { BatchReceipt } from "./frame.js";
+import type { BatchReceipt, WriteConcern } from "./frame.js";
 import { Entry, givenUp } from "./frame.js";
 import type { Hold } from "./operations.js";
 import type { ProducerLimits } from "./options.js";
@@ -29,6 +29,12 @@ export type Receipt = Omit<BatchReceipt, "count">;
 export interface AppendOptions {
   /** Append only if the first record would get exactly this offset. */
   readonly expectedOffset?: number | undefined;
+  /**
+   * On how many members' disks it is to be before this resolves: `majority` of the voters (the
+   * default), `all` members, or a number of them, 2 at least. If it is committed and not on so many
+   * in time, the error is `write-concern-timeout` (fields `offset`, `acks`), its outcome `applied`.
+   */
+  readonly w?: WriteConcern | undefined;
   /** Only of a producer with an id: the number of this append. Rises; gaps are allowed. */
   readonly sequence?: number | undefined;
   /** How long this may take, retries included; default `deliveryTimeoutMs`. */
@@ -187,14 +193,14 @@ export class Producer implements AsyncDisposable {
   }
 
   #entry(contents: Entry["contents"], bytes: number, options: AppendOptions): Entry {
-    const { expectedOffset, timeoutMs = this.#limits.deliveryTimeoutMs } = options;
+    const { expectedOffset, w, timeoutMs = this.#limits.deliveryTimeoutMs } = options;
     const sinceMs = this.#clock.now();
     return new Entry(contents, bytes, {
-      expectedOffset,
+      ...{ expectedOffset, w },
       sequence: this.#isNamed ? this.#takeSequence(options.sequence) : undefined,
       sinceMs,
       deadlineMs: sinceMs + timeoutMs,
-      isAlone: this.#isNamed || expectedOffset !== undefined,
+      isAlone: this.#isNamed || expectedOffset !== undefined || w !== undefined,
     });
   }
 
@@ -273,12 +279,17 @@ function checkProducer({ id, sequence }: ProducerOptions): void {
 }
 
 function checkAppend(options: AppendOptions, isNamed: boolean): void {
-  const { expectedOffset, sequence, timeoutMs } = options;
+  const { expectedOffset, sequence, timeoutMs, w } = options;
   checkInteger("expectedOffset", expectedOffset);
   checkInteger("sequence", sequence);
   if (sequence !== undefined && !isNamed) throw invalid("A sequence needs a producer with an id.");
   if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs < 2 ** 31)) {
     throw invalid("timeoutMs is a number above 0 and below 2^31.");
+  }
+  if (w === undefined || w === "majority" || w === "all") return;
+  // An answer before the commit promises nothing that could be sent again, or counted once.
+  if (!Number.isSafeInteger(w) || w < 2) {
+    throw invalid('w is "majority", "all", or a number of members, 2 at least.');
   }
 }
 

@@ -135,6 +135,18 @@ export function fromServiceError(thrown: unknown, call: "read" | "write"): Progl
   return new ProglogError("outcome-unknown", detail, { retryable: true, cause: thrown });
 }
 
+/** True if grpc-js says that a unary request never left this process. */
+export function wasNeverSent({ code, details }: ServiceError): boolean {
+  const isEarly = /No connection established|Name resolution failed|Waiting for LB pick/;
+  return code === status.UNAVAILABLE && isEarly.test(details);
+}
+
+/** The node could not be reached: whatever was asked of it, nothing came of it. */
+export function neverSent(error: ServiceError): ProglogError {
+  const detail = `The node did not answer: ${error.details}.`;
+  return new ProglogError("unavailable", detail, { cause: error });
+}
+
 /** The error that a batch's answer carries; a code that is not known here becomes `internal`. */
 export function fromProduceError(error: ProduceError): ProglogError {
   const { leader } = error;

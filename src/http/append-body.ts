@@ -7,7 +7,7 @@
 import { ProglogError } from "../common/errors.js";
 import { encodeRecords, recordBytes, recordHeaderBytes } from "../common/record.js";
 import type { RecordContent } from "../common/record.js";
-import type { AppendRequest } from "../service/api.js";
+import type { AppendRequest, WriteConcern } from "../service/api.js";
 import { producerOf } from "./append-producer.js";
 import { invalid, parseJsonObject, refuseUnknownMembers } from "./json-body.js";
 import { compactJson, elementTexts, memberText } from "./json-span.js";
@@ -32,6 +32,8 @@ const jsonMembers: ReadonlySet<string> = new Set([
   "producerId",
   "sequence",
   "timeoutMs",
+  "w",
+  "writeConcern",
 ]);
 const queryNames: ReadonlySet<string> = new Set([
   "key",
@@ -39,6 +41,8 @@ const queryNames: ReadonlySet<string> = new Set([
   "producerId",
   "sequence",
   "timeoutMs",
+  "w",
+  "writeConcern",
 ]);
 const headerPrefix = "header.";
 
@@ -47,8 +51,8 @@ interface Envelope {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** What decides whether and how long an append is tried. */
-type Conditions = Pick<AppendRequest, "expectedOffset" | "producer" | "timeoutMs">;
+/** What decides whether and how long an append is tried, and when it is answered. */
+type Conditions = Pick<AppendRequest, "expectedOffset" | "producer" | "timeoutMs" | "writeConcern">;
 
 /** What a request says of its append beside the body. */
 export interface AppendSource {
@@ -124,6 +128,7 @@ function queryConditions(query: Query, idempotencyKey: string | undefined): Cond
     expectedOffset: query.integer("expectedOffset", offsetRange),
     producer: producerOf({ producerId, sequence, idempotencyKey }),
     timeoutMs: query.integer("timeoutMs", timeoutRange),
+    writeConcern: concernOf(query.text("w"), query.text("writeConcern")),
   });
 }
 
@@ -203,18 +208,39 @@ function jsonConditions(
       idempotencyKey,
     }),
     timeoutMs: integerMember("timeoutMs", timeoutMs, timeoutRange),
+    writeConcern: concernOf(members["w"], members["writeConcern"]),
   });
+}
+
+/**
+ * The write concern: `w`, or its longer name. In a query a number is a text.
+ *
+ * @throws ProglogError `invalid-request`, `write-concern-unsatisfiable`.
+ */
+function concernOf(short: unknown, long: unknown): WriteConcern | undefined {
+  if (short !== undefined && long !== undefined) {
+    throw invalid("Give either w or writeConcern, not both.", "w");
+  }
+  const value = short ?? long;
+  if (value === undefined || value === "majority" || value === "all") return value;
+  const name = short === undefined ? "writeConcern" : "w";
+  const count = typeof value === "string" && /^-?\d{1,15}$/.test(value) ? Number(value) : value;
+  if (typeof count !== "number" || !Number.isSafeInteger(count)) {
+    throw invalid(`The field ${name} must be a number of members, "majority" or "all".`, name);
+  }
+  return count;
 }
 
 /** Leaves out what is not given. */
 function conditionsOf(given: {
   readonly [Name in keyof Conditions]: Conditions[Name] | undefined;
 }): Conditions {
-  const { expectedOffset, producer, timeoutMs } = given;
+  const { expectedOffset, producer, timeoutMs, writeConcern } = given;
   return {
     ...(expectedOffset === undefined ? {} : { expectedOffset }),
     ...(producer === undefined ? {} : { producer }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(writeConcern === undefined ? {} : { writeConcern }),
   };
 }
 

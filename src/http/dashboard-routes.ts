@@ -9,7 +9,13 @@ import { createHash } from "node:crypto";
 import { extname } from "node:path";
 
 import { ProglogError } from "../common/errors.js";
-import type { LogService } from "../service/api.js";
+import type {
+  AppendAnswer,
+  AppendReceipt,
+  AppendRequest,
+  CommittedAppend,
+  LogService,
+} from "../service/api.js";
 import { dashboardAssets } from "./dashboard-assets.js";
 import type { DataRoutes } from "./data-routes.js";
 import type { Exchange } from "./exchange.js";
@@ -53,9 +59,14 @@ export const dashboardAppendsMax = 64;
  * says. A browser does not follow a redirect to the leader, which is another origin.
  */
 export function relayingLog(log: LogService): LogService {
+  async function produce(request: CommittedAppend): Promise<AppendReceipt>;
+  async function produce(request: AppendRequest): Promise<AppendAnswer>;
+  async function produce(request: AppendRequest): Promise<AppendAnswer> {
+    return log.produce(request, { relay: true });
+  }
   return {
+    produce,
     outcome: async (producer) => log.outcome(producer),
-    produce: (request) => log.produce(request, { relay: true }),
     read: (offset, options) => log.read(offset, options),
     list: (request) => log.list(request),
     stream: (request) => log.stream(request),

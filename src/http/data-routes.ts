@@ -6,7 +6,8 @@
  */
 import { ProglogError } from "../common/errors.js";
 import type { LogRecord } from "../common/record.js";
-import type { AppendOutcome, AppendReceipt, ListPage, LogService } from "../service/api.js";
+import type { AppendAnswer, AppendOutcome, ListPage, LogService } from "../service/api.js";
+import { isCommitted } from "../service/api.js";
 import { preferredType } from "./accept.js";
 import { isJsonType, parseJsonAppend, parseRawAppend, refuseQuery } from "./append-body.js";
 import type { ParsedAppend } from "./append-body.js";
@@ -33,24 +34,32 @@ export class DataRoutes {
   readonly #options: HttpOptions;
   readonly #streams: StreamRoutes;
   readonly #appends: Budget;
+  /** Those that wait for more copies than a majority. */
+  readonly #patientAppends: Budget;
 
   constructor(log: LogService, streams: StreamRoutes, options: HttpOptions) {
     this.#log = log;
     this.#streams = streams;
     this.#options = options;
     this.#appends = new Budget(options.appendsInFlightMax);
+    this.#patientAppends = new Budget(options.appendsInFlightMax);
   }
 
   /** POST /Data. A slot is taken only once the body is here: slow senders must not hold them. */
   async append(exchange: Exchange): Promise<void> {
     const parsed = await this.#parseAppend(exchange);
-    if (!this.#appends.take(1)) {
-      throw new ProglogError("overloaded", "Too many appends wait for their commit; try again.");
+    const { writeConcern } = parsed.request;
+    // Who waits for more than the commit must not keep others from it.
+    const isPatient =
+      writeConcern === "all" || (typeof writeConcern === "number" && writeConcern > 1);
+    const budget = isPatient ? this.#patientAppends : this.#appends;
+    if (!budget.take(1)) {
+      throw new ProglogError("overloaded", "Too many appends wait for their answer; try again.");
     }
     try {
       answerAppend(exchange, parsed, await this.#log.produce(parsed.request));
     } finally {
-      this.#appends.giveBack(1);
+      budget.giveBack(1);
     }
   }
 
@@ -139,7 +148,11 @@ export class DataRoutes {
 }
 
 /** What a retry finds in the log already is no new resource: 200, and where it has been since. */
-function answerAppend(exchange: Exchange, parsed: ParsedAppend, receipt: AppendReceipt): void {
+function answerAppend(exchange: Exchange, parsed: ParsedAppend, receipt: AppendAnswer): void {
+  if (!isCommitted(receipt)) {
+    exchange.sendJson(202, '{"committed":false}', {});
+    return;
+  }
   const offset = String(receipt.offset);
   const count = parsed.isBatch ? `,"count":${String(receipt.count)}` : "";
   const timestamp = timestampText(receipt.timestampMs);

@@ -13,6 +13,11 @@ const integer = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER 
 const text = { type: "string" } as const;
 const timestamp = { type: "string", format: "date-time" } as const;
 /** The limit is one of bytes: of text beyond ASCII fewer characters fit. */
+/** A number of members; the leader refuses more than there are. */
+const writeConcern = {
+  oneOf: [{ enum: ["majority", "all"] }, { type: "integer", minimum: 1 }],
+  default: "majority",
+} as const;
 const producerId = { type: "string", minLength: 1, maxLength: producerNameBytesMax } as const;
 
 const positionHeaders = {
@@ -94,6 +99,8 @@ const append = {
       description: "Of a body that is not JSON: headers, each as `header.NAME=value`",
       schema: { type: "object", additionalProperties: text },
     },
+    query("w", "Of a body that is not JSON: how many copies to wait for", writeConcern),
+    query("writeConcern", "Another name of w", writeConcern),
     idempotencyKey,
   ],
   requestBody: {
@@ -110,6 +117,7 @@ const append = {
     "201": answer("Committed", json(schema("AppendReceipt")), {
       Location: { description: "Where the first record is", schema: text },
     }),
+    "202": answer("On the leader's disk alone, as w = 1 asks for", json(schema("Uncommitted"))),
     ...problems(
       "not-leader",
       "invalid-request",
@@ -424,7 +432,14 @@ const schemas = {
       producerId: { ...producerId, description: "Who appends: makes a retry safe" },
       sequence: { ...integer, description: "Number of the append: rises, gaps are allowed" },
       timeoutMs: { type: "integer", minimum: 1, maximum: 600_000, default: 10_000 },
+      w: { ...writeConcern, description: "How many members' disks to wait for" },
+      writeConcern: { ...writeConcern, description: "Another name of w" },
     },
+  },
+  Uncommitted: {
+    type: "object",
+    required: ["committed"],
+    properties: { committed: { const: false, description: "It has no offset, and may be lost" } },
   },
   AppendReceipt: {
     type: "object",

@@ -296,7 +296,7 @@ export class RaftState {
     this.electionTimeoutTicks = electionTicks + Math.floor(this.random.next() * electionTicks);
   }
 
-  /** Lets a split vote be tried again soon: uniform in [¼, ¾) of electionTicks, if that is sooner. */
+  /** A split vote is tried again soon: uniform in [¼, ¾) of electionTicks, if that is sooner. */
   shortenElectionTimer(): void {
     const { electionTicks } = this.options;
     const soon = Math.ceil(electionTicks / 4 + (this.random.next() * electionTicks) / 2);

@@ -1,6 +1,11 @@
 /**
  * Where nodes can be reached: what the configuration says, corrected by what they say themselves
- * when they connect; whichever came last. Addresses are hints; identity is the id.
+ * when they connect. Addresses are hints; identity is the id.
+ *
+ * Neither is always the newer. A node may move again without being able to connect here, and the
+ * configuration then knows better; but a configuration may also come late, from before the move,
+ * to a node that was away. So a member is taken at its word as long as it is in contact, and
+ * doubted once the configuration has changed what it says of it.
  *
  * A node that connects and is no member in this node's configuration is kept too, the latest few:
  * it may be the leader that brings a configuration which this node does not know yet, and has to
@@ -16,9 +21,19 @@ export class AddressBook {
   /** Members as the configuration had them when it was last looked at. */
   #listed = new Map<NodeId, Member>();
 
+  /** Heard, but the configuration has said otherwise since. */
+  readonly #doubted = new Set<NodeId>();
+  readonly #isInContact: (id: NodeId) => boolean;
+
+  /** @param isInContact True if messages come from the node: it is where it said. */
+  constructor(isInContact: (id: NodeId) => boolean) {
+    this.#isInContact = isInContact;
+  }
+
   /** A node said so itself, in a handshake. @returns True if that is news. */
   hear(member: Member): boolean {
     const known = this.#heard.get(member.id);
+    this.#doubted.delete(member.id);
     this.#heard.delete(member.id);
     this.#heard.set(member.id, member);
     return known?.rpcAddr !== member.rpcAddr || known.httpAddr !== member.httpAddr;
@@ -34,14 +49,23 @@ export class AddressBook {
     return this.#heard.get(id);
   }
 
-  /** A member whose entry has changed was found at its new address; what it said before is old. */
+  /** True if what a doubted member said counts no more: it is silent. The peers are others then. */
+  get isOutdated(): boolean {
+    return [...this.#doubted].some((id) => !this.#isInContact(id));
+  }
+
   #follow(members: readonly Member[]): void {
-    for (const member of members) {
-      const before = this.#listed.get(member.id);
-      const isSame = before?.rpcAddr === member.rpcAddr && before.httpAddr === member.httpAddr;
-      if (before !== undefined && !isSame && this.#heard.has(member.id)) this.hear(member);
+    for (const { id, rpcAddr, httpAddr } of members) {
+      const before = this.#listed.get(id);
+      const isSame = before?.rpcAddr === rpcAddr && before.httpAddr === httpAddr;
+      if (before !== undefined && !isSame && this.#heard.has(id)) this.#doubted.add(id);
     }
     this.#listed = new Map(members.map((member) => [member.id, member]));
+    for (const id of this.#doubted) {
+      if (this.#isInContact(id)) continue;
+      this.#doubted.delete(id);
+      this.#heard.delete(id);
+    }
   }
 
   /** Whom to stay connected to: the members, and the strangers heard last. Forgets the others. */
@@ -50,7 +74,10 @@ export class AddressBook {
     this.#follow(members);
     const strangers = [...this.#heard.values()].filter((member) => !ids.has(member.id));
     const dropped = strangers.slice(0, -strangerCountMax);
-    for (const { id } of dropped) this.#heard.delete(id);
+    for (const { id } of dropped) {
+      this.#heard.delete(id);
+      this.#doubted.delete(id);
+    }
     const kept = strangers.slice(-strangerCountMax);
     return [...members.map((member) => this.current(member)), ...kept];
   }

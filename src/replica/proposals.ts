@@ -29,6 +29,8 @@ export type AppendDone = (result: Appended | ProglogError) => void;
 interface Pending {
   readonly append: Append;
   readonly done: AppendDone;
+  /** Told when this node's disk has it, if that comes before the end. */
+  readonly onDurable: (() => void) | undefined;
   deadline: number;
   /** Ordinal of its first record in its entry. */
   firstRecord: number;
@@ -65,6 +67,8 @@ export class Proposals {
   readonly #proposed = new Map<number, Group>();
   /** In the log: by index. */
   readonly #placed = new Map<number, Group>();
+  /** Of those, the ones with an append that is told when it is durable here; by index, rising. */
+  #untold: Group[] = [];
 
   constructor(clock: Clock, limits: ProposalLimits) {
     this.#clock = clock;
@@ -83,9 +87,10 @@ export class Proposals {
   /**
    * Takes an append in, or refuses it at once (`overloaded`).
    *
+   * @param onDurable Told at most once, before `done`, when this node's own disk holds the append.
    * @returns True if it is the first since the last `take`: the caller then arranges the next.
    */
-  add(append: Append, timeoutMs: number, done: AppendDone): boolean {
+  add(append: Append, timeoutMs: number, done: AppendDone, onDurable?: () => void): boolean {
     const bytes = append.records.length + overheadBytes;
     if (this.#pendingBytes > 0 && this.#pendingBytes + bytes > this.#limits.pendingBytesMax) {
       const limit = String(this.#limits.pendingBytesMax);
@@ -95,7 +100,8 @@ export class Proposals {
     this.#pendingBytes += bytes;
     const deadline = this.#clock.now() + timeoutMs;
     this.#nextDeadline = Math.min(this.#nextDeadline, deadline);
-    this.#waiting.push({ append, done, deadline, firstRecord: 0, isDone: false });
+    const pending = { append, done, onDurable, deadline, firstRecord: 0, isDone: false };
+    this.#waiting.push(pending);
     return this.#waiting.length === 1;
   }
 
@@ -153,7 +159,19 @@ export class Proposals {
       this.#finish(pending, unknownOutcome(pending));
     }
     this.#placed.set(index, group);
+    if (group.pending.some(({ onDurable }) => onDurable !== undefined)) this.#untold.push(group);
     return true;
+  }
+
+  /**
+   * This node, which leads, has the log durable up to an index. A former leader's log may hold
+   * other entries there: see `leadershipLost`.
+   */
+  durable(index: number): void {
+    while (this.#untold[0] !== undefined && this.#untold[0].index <= index) {
+      const group = this.#untold.shift();
+      for (const { isDone, onDurable } of group?.pending ?? []) if (!isDone) onDurable?.();
+    }
   }
 
   /** The core refused the entry: nothing of it is in any log. */
@@ -215,6 +233,7 @@ export class Proposals {
    * node will see it; that is awaited for a little, then the outcome is unknown.
    */
   leadershipLost(graceMs: number): void {
+    this.#untold = [];
     const deadline = this.#clock.now() + graceMs;
     this.#nextDeadline = Math.min(this.#nextDeadline, deadline);
     for (const group of this.#placed.values()) {
@@ -248,6 +267,7 @@ export class Proposals {
       for (const pending of group.pending) this.#finish(pending, unknownOutcome(pending));
     }
     this.#waiting = [];
+    this.#untold = [];
     this.#proposed.clear();
     this.#placed.clear();
   }

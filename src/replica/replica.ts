@@ -37,6 +37,7 @@ import { Changes } from "./changes.js";
 import { Checkpointer } from "./checkpointer.js";
 import { decodeEntry, frameOf, numberCommand, parseConfiguration } from "./entry-frame.js";
 import { DiskWatch } from "./disk-watch.js";
+import { CopyWaits, memberDisksOf } from "./copy-waits.js";
 import { DurableWaits } from "./durable-waits.js";
 import { Outbox } from "./outbox.js";
 import type { AppendDone } from "./proposals.js";
@@ -64,6 +65,8 @@ export interface ReplicaOptions {
   /** Bytes of records taken in and not answered; beyond it `overloaded`. */
   readonly pendingBytesMax: number;
   readonly entryBytesMax: number;
+  /** Appends that wait for more copies than a majority. */
+  readonly copyWaitsMax: number;
   /** Bytes applied between checkpoints. */
   readonly checkpointBytes: number;
   /** Bytes of Raft log below the checkpoint that are kept for slow followers. */
@@ -82,6 +85,7 @@ export const replicaDefaults: ReplicaOptions = Object.freeze({
   checkpointBytes: 64 * 1024 * 1024,
   keepBytes: 64 * 1024 * 1024,
   diskFreeBytesMin: 64 * 1024 * 1024,
+  copyWaitsMax: 4096,
   diskCheckMs: 1000,
 });
 
@@ -127,6 +131,8 @@ const readBytesMax = 1024 * 1024;
 export class Replica {
   /** Resolves if the node must stop: the disk has failed, or an invariant is broken. */
   readonly failed: Promise<Error>;
+  /** Waits for more durable copies of what was applied than its commit needed. */
+  readonly copies: CopyWaits;
   readonly #parts: ReplicaParts;
   readonly #raft: Raft;
   #machine: StateMachine;
@@ -161,6 +167,9 @@ export class Replica {
     });
     const { pendingBytesMax, entryBytesMax } = parts.options;
     this.#proposals = new Proposals(parts.clock, { pendingBytesMax, entryBytesMax });
+    this.copies = new CopyWaits(parts.clock, parts.options.copyWaitsMax, () =>
+      memberDisksOf(this.#raft.status()),
+    );
     this.#reads = new Reads(parts.random);
     this.#changes = new Changes(parts.clock);
     this.#durable = new DurableWaits(() => this.#raft.durableIndex);
@@ -189,7 +198,7 @@ export class Replica {
   #snapshots: SnapshotPort | undefined;
 
   /** Where the members are; fed by handshakes. */
-  readonly addresses = new AddressBook();
+  readonly addresses = new AddressBook((id) => this.#isHeard(id));
 
   /** A member was heard at an address: dial it there from now on. */
   hearAddress(member: Member): void {
@@ -225,6 +234,8 @@ export class Replica {
       this.#outbox.tick();
       this.#proposals.expire();
       this.#changes.expire();
+      this.copies.expire();
+      if (this.addresses.isOutdated) this.#followConfiguration();
     };
     this.#timer = clock.setTimer(options.tickMs, tick);
     this.#diskWatch.start();
@@ -283,13 +294,16 @@ export class Replica {
   contact(): Contact {
     const { leaderId } = this.#raft;
     if (leaderId !== null) return { leaderId, hasQuorum: true };
-    const { clock, transport, options } = this.#parts;
     const { id, configuration } = this.#raft.status();
-    // Twice the longest timeout: every live voter polls, or answers a poll, within it.
-    const since = clock.now() - 2 * options.electionTicks * options.tickMs;
-    const isHeard = (voter: NodeId): boolean =>
-      voter === id || (transport.lastContact(voter) ?? -Infinity) >= since;
+    const isHeard = (voter: NodeId): boolean => voter === id || this.#isHeard(voter);
     return { leaderId, hasQuorum: hasQuorum(configuration.voters, isHeard) };
+  }
+
+  /** True within twice the least election timeout: every live voter polls, or answers, in that. */
+  #isHeard(id: NodeId): boolean {
+    const { clock, transport, options } = this.#parts;
+    const since = clock.now() - 2 * options.electionTicks * options.tickMs;
+    return (transport.lastContact(id) ?? -Infinity) >= since;
   }
 
   /** Calls back when role, term, leader or members change. */
@@ -310,15 +324,16 @@ export class Replica {
    * What comes in one turn of the event loop becomes one entry.
    *
    * @param done Told exactly once; perhaps before this returns, if it is refused.
+   * @param onDurable Told at most once, and before `done`, when this node's own disk holds it.
    */
-  propose(append: Append, timeoutMs: number, done: AppendDone): void {
+  propose(append: Append, timeoutMs: number, done: AppendDone, onDurable?: () => void): void {
     if (this.#isStopped) {
       done(new ProglogError("unavailable", "The node is stopping; the record was not applied."));
     } else if (!this.isLeader) {
       done(refusalError("not-leader"));
     } else if (this.isDiskLow) {
       done(new ProglogError("disk-full", "The leader's disk is full; make room, then retry."));
-    } else if (this.#proposals.add(append, timeoutMs, done)) {
+    } else if (this.#proposals.add(append, timeoutMs, done, onDurable)) {
       this.#parts.clock.defer(() => {
         this.#proposeTaken();
       });
@@ -384,6 +399,7 @@ export class Replica {
         const next = this.#events[at];
         if (next === undefined || this.#isStopped) continue;
         for (const effect of this.#raft.step(next)) this.#carryOut(effect);
+        if (next.type === "receive" || next.type === "persisted") this.copies.wake();
       }
     } catch (error) {
       this.#fail(error as Error);
@@ -566,6 +582,7 @@ export class Replica {
       } else {
         this.#outbox.release(this.#durableToken);
         this.#dispatch(event);
+        if (this.isLeader) this.#proposals.durable(this.#raft.durableIndex);
       }
       this.#durable.wake();
     });
@@ -695,6 +712,7 @@ export class Replica {
     if (this.#hadLeadership && role !== "leader") {
       const { electionTicks, tickMs } = this.#parts.options;
       this.#proposals.leadershipLost(electionTicks * tickMs);
+      this.copies.close();
       this.#changes.leadershipLost(electionTicks * tickMs);
     }
     this.#hadLeadership = role === "leader";
@@ -722,6 +740,7 @@ export class Replica {
     this.#behindTimer?.cancel();
     this.#outbox.clear();
     this.#proposals.close();
+    this.copies.close();
     this.#reads.close();
     this.#changes.close();
   }

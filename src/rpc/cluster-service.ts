@@ -18,6 +18,8 @@ import type {
   JoinRequest,
   JoinResponse,
   Member as WireMember,
+  PromoteMemberRequest,
+  PromoteMemberResponse,
   RemoveMemberRequest,
   RemoveMemberResponse,
   TransferLeaderRequest,
@@ -86,6 +88,13 @@ export function addClusterService(server: Server, cluster: ClusterService, gate:
       "RemoveMember",
       async ({ id }: RemoveMemberRequest): Promise<RemoveMemberResponse> => {
         await cluster.removeMember(requireId(id));
+        return {};
+      },
+    ),
+    promoteMember: gate.unary(
+      "PromoteMember",
+      async ({ id }: PromoteMemberRequest): Promise<PromoteMemberResponse> => {
+        await cluster.promoteMember(requireId(id));
         return {};
       },
     ),

@@ -29,6 +29,9 @@ export interface BatchRequest {
   readonly timeoutMs: number;
   readonly producerId?: string;
   readonly sequence?: number;
+  /** 0 means a majority. */
+  readonly copies?: number | undefined;
+  readonly allCopies?: boolean | undefined;
 }
 
 /** `log.v1.ProduceBatchResponse`. */
@@ -40,6 +43,7 @@ export type BatchResponse =
       readonly timestampMs: number;
       readonly isDuplicate?: true;
     }
+  | { readonly id: BatchId; readonly isCommitted: false }
   | { readonly id: BatchId; readonly error: ProduceError };
 
 const wireVarint = 0;
@@ -271,6 +275,8 @@ export function decodeBatchRequest(wire: Buffer): BatchRequest {
     else if (field === 5) request.timeoutMs = reader.uint32("timeout_ms");
     else if (field === 6) request.producerId = reader.text("producer_id");
     else if (field === 7) request.sequence = reader.safeInteger("sequence");
+    else if (field === 8) request.copies = reader.uint32("copies");
+    else if (field === 9) request.allCopies = reader.id() !== 0;
     else reader.skip();
   }
   return request;
@@ -278,6 +284,7 @@ export function decodeBatchRequest(wire: Buffer): BatchRequest {
 
 export function encodeBatchRequest(request: BatchRequest): Buffer {
   const { id, records, count, expectedOffset, timeoutMs, producerId, sequence } = request;
+  const { copies = 0, allCopies = false } = request;
   const producer = producerId === undefined ? undefined : Buffer.from(producerId);
   const writer = new FieldWriter(
     fieldBytes(id) +
@@ -286,7 +293,9 @@ export function encodeBatchRequest(request: BatchRequest): Buffer {
       presentFieldBytes(expectedOffset) +
       fieldBytes(timeoutMs) +
       (producer === undefined ? 0 : presentLengthFieldBytes(producer.length)) +
-      presentFieldBytes(sequence),
+      presentFieldBytes(sequence) +
+      fieldBytes(copies) +
+      fieldBytes(Number(allCopies)),
   );
   writer.varintField(1, id);
   writer.bytesField(2, records);
@@ -295,6 +304,8 @@ export function encodeBatchRequest(request: BatchRequest): Buffer {
   writer.varintField(5, timeoutMs);
   if (producer !== undefined) writer.presentBytesField(6, producer);
   if (sequence !== undefined) writer.presentVarintField(7, sequence);
+  writer.varintField(8, copies);
+  writer.varintField(9, Number(allCopies));
   return writer.finish();
 }
 
@@ -325,6 +336,7 @@ export function decodeBatchResponse(wire: Buffer): BatchResponse {
   let id: BatchId = 0;
   let error: ProduceError | undefined;
   let isDuplicate = false;
+  let isUncommitted = false;
   const receipt = { offset: 0, count: 0, timestampMs: 0 };
   for (let field = reader.nextField(); field !== 0; field = reader.nextField()) {
     if (field === 1) id = reader.id();
@@ -333,9 +345,11 @@ export function decodeBatchResponse(wire: Buffer): BatchResponse {
     else if (field === 4) receipt.timestampMs = reader.safeInteger("timestamp_ms");
     else if (field === 5) error = decodeProduceError(reader.bytes());
     else if (field === 6) isDuplicate = reader.id() !== 0;
+    else if (field === 7) isUncommitted = reader.id() !== 0;
     else reader.skip();
   }
   if (error !== undefined) return { id, error };
+  if (isUncommitted) return { id, isCommitted: false };
   return isDuplicate ? { id, ...receipt, isDuplicate } : { id, ...receipt };
 }
 
@@ -356,6 +370,12 @@ export function encodeBatchResponse(response: BatchResponse): Buffer {
     const writer = new FieldWriter(fieldBytes(response.id) + lengthFieldBytes(error.length));
     writer.varintField(1, response.id);
     writer.bytesField(5, error);
+    return writer.finish();
+  }
+  if ("isCommitted" in response) {
+    const writer = new FieldWriter(fieldBytes(response.id) + fieldBytes(1));
+    writer.varintField(1, response.id);
+    writer.varintField(7, 1);
     return writer.finish();
   }
   const { id, offset, count, timestampMs } = response;

@@ -15,13 +15,15 @@ import type {
   Server,
 } from "../gen/log/v1/log.js";
 import type {
+  AppendAnswer,
   AppendOutcome,
-  AppendReceipt,
   AppendRequest,
   ClusterStatus,
   Consistency,
   MemberStatus,
+  WriteConcern,
 } from "../service/api.js";
+import { isCommitted } from "../service/api.js";
 import { namedProducer } from "../service/producer.js";
 import type { Producer } from "../service/producer.js";
 
@@ -96,6 +98,7 @@ export interface SingleAppend {
   readonly expectedOffset: number | undefined;
   readonly timeoutMs: number | undefined;
   readonly producer: Producer | undefined;
+  readonly writeConcern: WriteConcern | undefined;
 }
 
 /**
@@ -129,7 +132,29 @@ export function singleAppendFrom(request: ProduceRequest, bytesMax: number): Sin
       { producerId, sequence: optionalFrom(sequence, "sequence") },
       namedProducer,
     ),
+    writeConcern: concernFrom(request).writeConcern,
   };
+}
+
+/** How many copies a request asks for. */
+export interface CopyFields {
+  readonly copies?: number | undefined;
+  readonly allCopies?: boolean | undefined;
+}
+
+/** @throws ProglogError `invalid-request`. */
+export function concernFrom({ copies = 0, allCopies = false }: CopyFields): {
+  readonly writeConcern?: WriteConcern;
+} {
+  if (copies === 0) return allCopies ? { writeConcern: "all" } : {};
+  if (!allCopies) return { writeConcern: copies };
+  throw new ProglogError("invalid-request", "Give either copies or all_copies, not both.");
+}
+
+/** What to ask for on the wire. */
+export function copyFields(writeConcern: WriteConcern | undefined): CopyFields {
+  if (writeConcern === "all") return { allCopies: true };
+  return typeof writeConcern === "number" ? { copies: writeConcern } : {};
 }
 
 function optionalFrom(value: bigint | undefined, name: string): number | undefined {
@@ -147,16 +172,40 @@ export function appendRequestFrom(
     ...(first?.expectedOffset === undefined ? {} : { expectedOffset: first.expectedOffset }),
     ...(first?.producer === undefined ? {} : { producer: first.producer }),
     ...(first?.timeoutMs === undefined ? {} : { timeoutMs: first.timeoutMs }),
+    ...(first?.writeConcern === undefined ? {} : { writeConcern: first.writeConcern }),
     ...(isForwarded ? { forwarded: true } : {}),
   };
 }
 
 /** The answer to one record; `ordinal` is its place among those appended together. */
-export function produceResponseFrom(receipt: AppendReceipt, ordinal = 0): ProduceResponse {
+export function produceResponseFrom(answer: AppendAnswer, ordinal = 0): ProduceResponse {
+  const met = { writeConcernTimeout: undefined };
+  if (!isCommitted(answer)) {
+    return { offset: 0n, timestampMs: 0n, duplicate: false, uncommitted: true, ...met };
+  }
   return {
-    offset: BigInt(receipt.offset + ordinal),
-    timestampMs: BigInt(receipt.timestampMs),
-    duplicate: receipt.isDuplicate === true,
+    offset: BigInt(answer.offset + ordinal),
+    timestampMs: BigInt(answer.timestampMs),
+    duplicate: answer.isDuplicate === true,
+    ...met,
+  };
+}
+
+/**
+ * The answer to one record that is committed, but not on as many disks as asked for in time: in a
+ * message of its own that is no failure.
+ *
+ * @throws the error, if it is another.
+ */
+export function tooFewCopiesFrom(thrown: unknown): ProduceResponse {
+  const error = ProglogError.from(thrown);
+  if (error.code !== "write-concern-timeout") throw thrown;
+  const { offset = 0, timestampMs = 0, acks = 0 } = error.fields;
+  return {
+    offset: BigInt(Number(offset)),
+    timestampMs: BigInt(Number(timestampMs)),
+    duplicate: false,
+    writeConcernTimeout: { acks: Number(acks), detail: error.message },
   };
 }
 

@@ -40,6 +40,7 @@ import {
   recordToWire,
   serversFrom,
   singleAppendFrom,
+  tooFewCopiesFrom,
 } from "./log-messages.js";
 import type { ProduceBatchCall } from "./produce-batch.js";
 import { ProduceBatchStream } from "./produce-batch.js";
@@ -90,6 +91,8 @@ async function produce(
   try {
     const appendRequest = appendRequestFrom([append], isForwarded);
     return produceResponseFrom(await log.produce(appendRequest, { relay: !isForwarded }));
+  } catch (error) {
+    return tooFewCopiesFrom(error);
   } finally {
     gate.leave(append.bytes);
   }

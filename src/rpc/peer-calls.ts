@@ -15,10 +15,12 @@ import { ClusterServiceService as methods } from "../gen/cluster/v1/cluster.js";
 import { LogService as logMethods } from "../gen/log/v1/log.js";
 import type { Producer } from "../machine/producers.js";
 import type {
+  AppendAnswer,
   AppendOutcome,
   AppendReceipt,
   AppendRequest,
   ClusterStatus,
+  CommittedAppend,
   JoinReceipt,
   JoinRequest,
   MemberStatus,
@@ -139,11 +141,17 @@ export class GrpcPeerCalls implements PeerCalls {
     await this.#call(rpcAddr, methods.removeMember, { id }, this.#change());
   }
 
+  async promoteMember(rpcAddr: string, id: string): Promise<void> {
+    await this.#call(rpcAddr, methods.promoteMember, { id }, this.#change());
+  }
+
   async transferLeader(rpcAddr: string, id: string | undefined): Promise<void> {
     await this.#call(rpcAddr, methods.transferLeader, { id: id ?? "" }, this.#change());
   }
 
-  async produce(leader: LeaderHint, request: AppendRequest): Promise<AppendReceipt> {
+  async produce(leader: LeaderHint, request: CommittedAppend): Promise<AppendReceipt>;
+  async produce(leader: LeaderHint, request: AppendRequest): Promise<AppendAnswer>;
+  async produce(leader: LeaderHint, request: AppendRequest): Promise<AppendAnswer> {
     const peer = this.#peer(leader.rpcAddr);
     peer.relay ??= new RelayStream(requireAddress(leader.rpcAddr, "the leader's rpcAddr"), {
       clock: this.#clock,

@@ -22,7 +22,7 @@ import type { CallContext } from "./call-gate.js";
 import { produceErrorFrom } from "./grpc-errors.js";
 import type { BatchId, BatchRequest, BatchResponse } from "./log-codec.js";
 import { decodeBatchRequest } from "./log-codec.js";
-import { producerFrom } from "./log-messages.js";
+import { concernFrom, producerFrom } from "./log-messages.js";
 import type { ProduceParts } from "./produce-stream.js";
 import { StreamLedger } from "./stream-ledger.js";
 
@@ -113,6 +113,7 @@ export class ProduceBatchStream {
           ...(expectedOffset === undefined ? {} : { expectedOffset }),
           ...(producer === undefined ? {} : { producer }),
           ...(timeoutMs === 0 ? {} : { timeoutMs }),
+          ...concernFrom(request),
           ...(isForwarded ? { forwarded: true } : {}),
         },
         { relay: !isForwarded },

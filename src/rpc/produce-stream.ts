@@ -2,7 +2,7 @@
  * ProduceStream: one record a message, answered in the order of the requests.
  *
  * Requests are pipelined. Those that arrive in one turn of the event loop, ask for no particular
- * offset, have no producer and wait equally long are appended together; their answers are the
+ * offset, have no producer and no write concern, and wait equally long are appended together; their answers are the
  * consecutive offsets. A request with an expected offset goes alone: it may be refused without its
  * neighbours. So does one with a producer: it may have been appended before, elsewhere.
  *
@@ -14,11 +14,16 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 
 import type { Clock } from "../common/clock.js";
 import type { ProduceRequest, ProduceResponse } from "../gen/log/v1/log.js";
-import type { AppendReceipt, LogService } from "../service/api.js";
+import type { AppendAnswer, LogService } from "../service/api.js";
 import type { CallContext, CallGate, Decoded } from "./call-gate.js";
 import { requireDecoded } from "./call-gate.js";
 import type { SingleAppend } from "./log-messages.js";
-import { appendRequestFrom, produceResponseFrom, singleAppendFrom } from "./log-messages.js";
+import {
+  appendRequestFrom,
+  produceResponseFrom,
+  singleAppendFrom,
+  tooFewCopiesFrom,
+} from "./log-messages.js";
 import type { RpcOptions } from "./options.js";
 import { StreamLedger } from "./stream-ledger.js";
 
@@ -35,7 +40,10 @@ export interface ProduceParts {
 const groupCountMax = 4096;
 const groupBytesMax = 1024 * 1024;
 
-type GroupResult = { readonly receipt: AppendReceipt } | { readonly error: unknown };
+type GroupResult =
+  | { readonly answer: AppendAnswer }
+  | { readonly tooFew: ProduceResponse }
+  | { readonly error: unknown };
 
 /** Requests appended together, in the order of requests. */
 interface Group {
@@ -119,10 +127,10 @@ export class ProduceStream {
     const { isForwarded } = this.#context;
     try {
       const request = appendRequestFrom(group.appends, isForwarded);
-      const receipt = await this.#parts.log.produce(request, { relay: !isForwarded });
-      group.result = { receipt };
+      const answer = await this.#parts.log.produce(request, { relay: !isForwarded });
+      group.result = { answer };
     } catch (error) {
-      group.result = { error };
+      group.result = failureOf(error);
     } finally {
       this.#parts.gate.leave(group.bytes);
     }
@@ -139,19 +147,19 @@ export class ProduceStream {
         this.#end(head.result.error);
         return;
       }
-      this.#write(head, head.result.receipt);
+      this.#write(head, head.result);
     }
     const isIdle = this.#groups.length === 0 && this.#turn.length === 0;
     if (this.#stopped !== undefined && isIdle) this.#end(this.#stopped.error);
   }
 
-  #write(group: Group, receipt: AppendReceipt): void {
+  #write(group: Group, result: Exclude<GroupResult, { readonly error: unknown }>): void {
     const { appends, bytes } = group;
     const last = appends.length - 1;
-    for (let ordinal = 0; ordinal < last; ordinal += 1) {
-      this.#call.write(produceResponseFrom(receipt, ordinal));
-    }
-    this.#call.write(produceResponseFrom(receipt, last), () => {
+    const responseOf = (ordinal: number): ProduceResponse =>
+      "tooFew" in result ? result.tooFew : produceResponseFrom(result.answer, ordinal);
+    for (let ordinal = 0; ordinal < last; ordinal += 1) this.#call.write(responseOf(ordinal));
+    this.#call.write(responseOf(last), () => {
       this.#ledger.release(appends.length, bytes);
     });
   }
@@ -172,6 +180,15 @@ export class ProduceStream {
   }
 }
 
+/** Too few copies are no failure of the stream: the record is in the log, where its answer says. */
+function failureOf(error: unknown): GroupResult {
+  try {
+    return { tooFew: tooFewCopiesFrom(error) };
+  } catch {
+    return { error };
+  }
+}
+
 function canJoin(group: Group, append: SingleAppend): boolean {
   const [first] = group.appends;
   return (
@@ -180,6 +197,8 @@ function canJoin(group: Group, append: SingleAppend): boolean {
     append.expectedOffset === undefined &&
     first.producer === undefined &&
     append.producer === undefined &&
+    first.writeConcern === undefined &&
+    append.writeConcern === undefined &&
     first.timeoutMs === append.timeoutMs &&
     group.appends.length < groupCountMax &&
     group.bytes + append.bytes <= groupBytesMax

@@ -3,7 +3,7 @@
  *
  * A unary call costs ten times a message, so what comes in one turn of the event loop goes in one
  * message, where the terms of the appends allow it; each append gets its offsets back. One with an
- * expected offset or a producer goes alone. Nothing is written before the leader has accepted the
+ * expected offset, a producer or a write concern goes alone. Nothing is written before the leader has accepted the
  * stream, nor faster than its connection takes it.
  *
  * Invariants: what was not written fails as `not_applied`; what was written and has no answer when
@@ -18,7 +18,7 @@ import type { Clock, Timer } from "../common/clock.js";
 import { ProglogError } from "../common/errors.js";
 import { countRecords } from "../common/record.js";
 import { producerIdBytesMax } from "../machine/command.js";
-import type { AppendReceipt, AppendRequest } from "../service/api.js";
+import type { AppendAnswer, AppendRequest } from "../service/api.js";
 import type { Address } from "./addresses.js";
 import { forwardedKey } from "./call-gate.js";
 import { describedError, fromProduceError, fromServiceError } from "./grpc-errors.js";
@@ -26,6 +26,7 @@ import type { HeldChannel } from "./held-channel.js";
 import { holdChannel } from "./held-channel.js";
 import { clientChannelOptions } from "./http2-window.js";
 import type { BatchRequest, BatchResponse } from "./log-codec.js";
+import { copyFields } from "./log-messages.js";
 import { produceBatchMethod } from "./log-service.js";
 
 export interface RelayLimits {
@@ -61,7 +62,7 @@ interface Append {
   readonly count: number;
   /** It was in a message that was refused for what may be another's fault. */
   isAlone: boolean;
-  readonly resolve: (receipt: AppendReceipt) => void;
+  readonly resolve: (answer: AppendAnswer) => void;
   readonly reject: (error: ProglogError) => void;
 }
 
@@ -112,7 +113,7 @@ export class RelayStream {
   }
 
   /** @throws ProglogError what the leader says, `overloaded`, `unavailable`, `outcome-unknown`. */
-  async produce(request: AppendRequest): Promise<AppendReceipt> {
+  async produce(request: AppendRequest): Promise<AppendAnswer> {
     if (this.#isClosed) throw unavailable("The node is stopping.");
     const { relayCountMax, relayBytesMax, messageBytesMax } = this.#parts.limits;
     const bytes = request.records.length;
@@ -132,7 +133,7 @@ export class RelayStream {
     this.#count += 1;
     this.#bytes += bytes;
     try {
-      return await new Promise<AppendReceipt>((resolve, reject) => {
+      return await new Promise<AppendAnswer>((resolve, reject) => {
         this.#turn.push({ request, count, isAlone: false, resolve, reject });
         if (this.#turn.length === 1) this.#parts.clock.defer(() => this.#flush());
       });
@@ -170,7 +171,7 @@ export class RelayStream {
     const [first] = appends;
     if (first === undefined || this.#isClosed) return;
     const id = this.#nextId++;
-    const { expectedOffset, timeoutMs, producer } = first.request;
+    const { expectedOffset, timeoutMs, producer, writeConcern } = first.request;
     const records =
       appends.length === 1
         ? first.request.records
@@ -183,6 +184,7 @@ export class RelayStream {
       ...(expectedOffset === undefined ? {} : { expectedOffset }),
       timeoutMs: timeoutMs ?? 0,
       ...(producer === undefined ? {} : { producerId: producer.id, sequence: producer.sequence }),
+      ...copyFields(writeConcern),
     };
     const waitMs = (timeoutMs ?? this.#parts.limits.relayTimeoutMs) + answerMarginMs;
     const letter: Letter = { id, appends, request, isWritten: false, timer: undefined };
@@ -255,6 +257,10 @@ export class RelayStream {
     this.#forget(letter);
     if ("error" in response) {
       this.#refuse(letter, fromProduceError(response.error));
+      return;
+    }
+    if ("isCommitted" in response) {
+      for (const { resolve } of letter.appends) resolve({ isCommitted: false });
       return;
     }
     const { timestampMs, isDuplicate } = response;
@@ -344,6 +350,8 @@ function canJoin(together: readonly Append[], append: Append): boolean {
     append.request.expectedOffset === undefined &&
     first?.request.producer === undefined &&
     append.request.producer === undefined &&
+    first?.request.writeConcern === undefined &&
+    append.request.writeConcern === undefined &&
     first?.request.timeoutMs === append.request.timeoutMs &&
     bytes <= mergedBytesMax
   );

@@ -9,6 +9,13 @@ import type { LogRecord, RecordBatch } from "../common/record.js";
 import type { Producer } from "../machine/producers.js";
 import type { Member } from "../raft/message.js";
 
+/**
+ * How many members are to hold an append on their disks before it is answered: a majority of the
+ * voters (the default), a number of members, or all. 1 is the leader alone: then the answer comes
+ * before the commit, and the append may still be lost. Any other number is at least a majority.
+ */
+export type WriteConcern = "majority" | "all" | number;
+
 /** Records to append as one: all of them, with consecutive offsets, or none. */
 export interface AppendRequest {
   /** Encoded records (common/record.ts); at least one. Checked by the service. */
@@ -17,8 +24,9 @@ export interface AppendRequest {
   readonly expectedOffset?: number;
   /** Makes a retry safe: repeated with this, the append is applied once at most. */
   readonly producer?: Producer;
-  /** How long to wait for the commit; undefined means the node's default. */
+  /** How long to wait for the answer; undefined means the node's default. */
   readonly timeoutMs?: number;
+  readonly writeConcern?: WriteConcern;
   /** True if another node relayed this request: it is then never relayed again. */
   readonly forwarded?: boolean;
 }
@@ -30,6 +38,21 @@ export interface AppendReceipt {
   readonly timestampMs: number;
   /** True if its producer's sequence was in the log before: this is where. */
   readonly isDuplicate?: true;
+}
+
+/** The leader's disk alone has the append: it has no offset yet, and may be lost. */
+export interface Uncommitted {
+  readonly isCommitted: false;
+}
+
+/** Uncommitted only for a write concern of 1. */
+export type AppendAnswer = AppendReceipt | Uncommitted;
+
+/** An append whose answer is a receipt. */
+export type CommittedAppend = AppendRequest & { readonly writeConcern?: "majority" | "all" };
+
+export function isCommitted(answer: AppendAnswer): answer is AppendReceipt {
+  return !("isCommitted" in answer);
 }
 
 /** What became of an append; nothing that comes later changes it. */
@@ -80,17 +103,24 @@ export interface StreamRequest extends ReadOptions {
   readonly follow: boolean;
 }
 
+export interface ProduceTerms {
+  readonly relay?: boolean;
+}
+
 export interface LogService {
   /**
-   * Appends records; resolves when they are committed and applied.
+   * Appends records; resolves when they are committed and applied, and on as many disks as the
+   * write concern says.
    *
    * On a node that does not lead it relays to the leader if `--follower-writes forward` or
    * `relay` asks for it; else it fails with `not-leader`, which carries the leader.
    *
    * @throws ProglogError invalid-request, record-too-large, not-leader, no-leader, no-quorum,
-   *   outcome-unknown, expected-offset-mismatch, overloaded, disk-full, unavailable.
+   *   outcome-unknown, expected-offset-mismatch, overloaded, disk-full, unavailable,
+   *   write-concern-unsatisfiable, write-concern-timeout (fields offset, count, timestampMs, acks).
    */
-  produce(request: AppendRequest, options?: { readonly relay?: boolean }): Promise<AppendReceipt>;
+  produce(request: CommittedAppend, options?: ProduceTerms): Promise<AppendReceipt>;
+  produce(request: AppendRequest, options?: ProduceTerms): Promise<AppendAnswer>;
   /**
    * Says what became of an append with this producer. If nothing is decided yet this decides it:
    * the sequence is then void, and so are the producer's lower ones. On any node.
@@ -205,6 +235,8 @@ export interface ClusterService {
   addMember(rpcAddr: string): Promise<MemberStatus>;
   /** @throws ProglogError unknown-member, unsafe-change, no-leader. */
   removeMember(id: string): Promise<void>;
+  /** Makes a learner a voter. @throws ProglogError unknown-member, unsafe-change, no-leader. */
+  promoteMember(id: string): Promise<void>;
   /** @throws ProglogError unknown-member, unsafe-change, no-leader. */
   transferLeader(id: string | undefined): Promise<void>;
 }

@@ -223,6 +223,15 @@ export class Cluster implements ClusterService {
     await this.#change({ type: "remove", id });
   }
 
+  async promoteMember(id: string): Promise<void> {
+    const leader = this.#otherLeader();
+    if (leader !== undefined) {
+      await this.#parts.peers.promoteMember(leader.rpcAddr, id);
+      return;
+    }
+    await this.#change({ type: "promote", id });
+  }
+
   async transferLeader(id: string | undefined): Promise<void> {
     const leader = this.#otherLeader();
     if (leader !== undefined) {

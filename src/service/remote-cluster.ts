@@ -87,6 +87,10 @@ export class RemoteCluster implements ClusterService {
     await this.#onLeader(({ rpcAddr }) => this.#parts.peers.removeMember(rpcAddr, id));
   }
 
+  async promoteMember(id: string): Promise<void> {
+    await this.#onLeader(({ rpcAddr }) => this.#parts.peers.promoteMember(rpcAddr, id));
+  }
+
   async transferLeader(id: string | undefined): Promise<void> {
     const former = await this.#onLeader(async (leader) => {
       await this.#parts.peers.transferLeader(leader.rpcAddr, id);

@@ -17,9 +17,11 @@ import type { LogRecord, RecordBatch } from "../common/record.js";
 import { decodeBatch, decodeRecord } from "../common/record.js";
 import type { Producer } from "../machine/producers.js";
 import type {
+  AppendAnswer,
   AppendOutcome,
   AppendReceipt,
   AppendRequest,
+  CommittedAppend,
   Consistency,
   ListPage,
   ListRequest,
@@ -28,6 +30,7 @@ import type {
   ReadOptions,
   StreamRequest,
 } from "./api.js";
+import { isCommitted } from "./api.js";
 import type { MemberReads } from "./member-reads.js";
 import type { PeerCalls } from "./peer-calls.js";
 import type { RemoteMember, RemoteMembers } from "./remote-members.js";
@@ -81,13 +84,15 @@ export class RemoteLog implements LogService {
     this.#parts = parts;
   }
 
-  async produce(request: AppendRequest): Promise<AppendReceipt> {
+  async produce(request: CommittedAppend): Promise<AppendReceipt>;
+  async produce(request: AppendRequest): Promise<AppendAnswer>;
+  async produce(request: AppendRequest): Promise<AppendAnswer> {
     const { peers, members, requestTimeoutMs } = this.#parts;
     const timeoutMs = request.timeoutMs ?? requestTimeoutMs;
     const append = { ...request, timeoutMs, forwarded: true };
-    const receipt = await this.#onLeader((leader) => peers.produce(leader, append));
-    members.noteEnd(receipt.offset + receipt.count);
-    return receipt;
+    const answer = await this.#onLeader((leader) => peers.produce(leader, append));
+    if (isCommitted(answer)) members.noteEnd(answer.offset + answer.count);
+    return answer;
   }
 
   /** Asking twice is asking once: what is decided stays decided. */

@@ -8,16 +8,20 @@ import type { Clock } from "../common/clock.js";
 import { ProglogError } from "../common/errors.js";
 import type { LogRecord, RecordBatch } from "../common/record.js";
 import { countRecords, decodeBatch, decodeRecord } from "../common/record.js";
+import type { AppendDone } from "../replica/proposals.js";
 import type { Replica } from "../replica/replica.js";
 import { DamageError } from "../storage/damage.js";
 import type { Producer } from "../machine/producers.js";
 import type {
+  AppendAnswer,
   AppendOutcome,
   AppendReceipt,
   AppendRequest,
+  CommittedAppend,
   ListPage,
   ListRequest,
   LogService,
+  ProduceTerms,
   RangeStart,
   ReadOptions,
   StreamRequest,
@@ -26,6 +30,7 @@ import { leaderHint, noLeaderError, notLeaderError } from "./leader.js";
 import { decidedOutcome, knownOutcome } from "./outcome.js";
 import type { PeerCalls } from "./peer-calls.js";
 import { waitFor, waitForCall } from "./waiting.js";
+import { checkConcern, copiesOf, whenCopied } from "./write-concern.js";
 
 export interface ReplicatedLogOptions {
   /** Value, key and headers of one record. */
@@ -71,30 +76,35 @@ export class ReplicatedLog implements LogService {
     this.#onAppend = parts.onAppend ?? (() => undefined);
   }
 
-  async produce(
-    request: AppendRequest,
-    options: { readonly relay?: boolean } = {},
-  ): Promise<AppendReceipt> {
+  async produce(request: CommittedAppend, options?: ProduceTerms): Promise<AppendReceipt>;
+  async produce(request: AppendRequest, options?: ProduceTerms): Promise<AppendAnswer>;
+  async produce(request: AppendRequest, options: ProduceTerms = {}): Promise<AppendAnswer> {
     const count = this.#check(request);
     if (!this.#replica.isLeader) return this.#produceElsewhere(request, options.relay ?? false);
     const { records, expectedOffset, producer } = request;
     const timeoutMs = request.timeoutMs ?? this.#options.requestTimeoutMs;
     const startMs = this.#clock.now();
+    const copies = copiesOf(this.#replica, request.writeConcern);
     return new Promise((resolve, reject) => {
-      this.#replica.propose({ records, count, expectedOffset, producer }, timeoutMs, (result) => {
+      const append = { records, count, expectedOffset, producer };
+      const onDurable = copies === "leader" ? () => resolve({ isCommitted: false }) : undefined;
+      const done: AppendDone = (result) => {
         const seconds = (this.#clock.now() - startMs) / 1000;
         if (result instanceof ProglogError) {
           this.#onAppend(seconds, result.code, 0);
           reject(result);
-        } else {
-          this.#onAppend(seconds, "applied", count);
-          resolve(result);
+          return;
         }
-      });
+        this.#onAppend(seconds, "applied", count);
+        if (copies === "majority" || copies === "leader") resolve(result);
+        else whenCopied(this.#replica, copies, startMs + timeoutMs, result).then(resolve, reject);
+      };
+      this.#replica.propose(append, timeoutMs, done, onDurable);
     });
   }
 
-  #check({ records, expectedOffset, timeoutMs }: AppendRequest): number {
+  #check(request: AppendRequest): number {
+    const { records, expectedOffset, timeoutMs } = request;
     const { appendBytesMax, recordBytesMax } = this.#options;
     if (records.length > appendBytesMax) {
       const limit = String(appendBytesMax);
@@ -107,10 +117,11 @@ export class ReplicatedLog implements LogService {
       throw invalid("expectedOffset is an integer from 0 to 2^53-1.");
     }
     if (timeoutMs !== undefined && !(timeoutMs > 0)) throw invalid("timeoutMs is above 0.");
+    checkConcern(request);
     return count;
   }
 
-  async #produceElsewhere(request: AppendRequest, relay: boolean): Promise<AppendReceipt> {
+  async #produceElsewhere(request: AppendRequest, relay: boolean): Promise<AppendAnswer> {
     const leader = leaderHint(this.#replica);
     if (leader === undefined) throw noLeaderError(this.#replica);
     const mayRelay = relay || this.#options.forwardsWrites;

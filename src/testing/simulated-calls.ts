@@ -8,10 +8,12 @@ import type { Producer } from "../machine/producers.js";
 import type { SegmentSource } from "../replica/segment-exchange.js";
 import type { SnapshotPart, SnapshotSource } from "../replica/snapshot-parts.js";
 import type {
+  AppendAnswer,
   AppendOutcome,
   AppendReceipt,
   AppendRequest,
   ClusterStatus,
+  CommittedAppend,
   JoinReceipt,
   JoinRequest,
   MemberStatus,
@@ -78,12 +80,19 @@ export class SimulatedCalls implements PeerCalls {
     return this.#call(rpcAddr, ({ cluster }) => cluster.removeMember(id), { timeoutMs });
   }
 
+  async promoteMember(rpcAddr: string, id: string): Promise<void> {
+    const timeoutMs = 10_000;
+    return this.#call(rpcAddr, ({ cluster }) => cluster.promoteMember(id), { timeoutMs });
+  }
+
   async transferLeader(rpcAddr: string, id: string | undefined): Promise<void> {
     const timeoutMs = 10_000;
     return this.#call(rpcAddr, ({ cluster }) => cluster.transferLeader(id), { timeoutMs });
   }
 
-  async produce(leader: LeaderHint, request: AppendRequest): Promise<AppendReceipt> {
+  async produce(leader: LeaderHint, request: CommittedAppend): Promise<AppendReceipt>;
+  async produce(leader: LeaderHint, request: AppendRequest): Promise<AppendAnswer>;
+  async produce(leader: LeaderHint, request: AppendRequest): Promise<AppendAnswer> {
     const copy = { ...request, records: Buffer.from(request.records) };
     const timeoutMs = (request.timeoutMs ?? callTimeoutMs) + 500;
     const lost = (): ProglogError =>

@@ -97,6 +97,13 @@ describe("docs/examples", () => {
     }
   });
 
+  test("testing-with-faults.mjs", async () => {
+    const lines = await example("testing-with-faults.mjs", []);
+    expect(lines.filter((line) => /^(# |ℹ )(pass|fail) /.test(line)).map((line) => line.slice(2)))
+      // Node's own runner counts them.
+      .toEqual(["pass 4", "fail 0"]);
+  });
+
   test("are all run, and named in docs/client.md", () => {
     const programs = filesUnder("docs/examples").map((path) => path.split("/").at(-1) ?? "");
     expect([...ran].sort()).toEqual(programs.sort());

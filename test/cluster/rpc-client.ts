@@ -5,7 +5,14 @@
 import { join } from "node:path";
 
 import { credentials, loadPackageDefinition } from "@grpc/grpc-js";
-import type { Client, ClientDuplexStream, ClientReadableStream, ServiceError } from "@grpc/grpc-js";
+import type {
+  CallOptions,
+  ChannelOptions,
+  Client,
+  ClientDuplexStream,
+  ClientReadableStream,
+  ServiceError,
+} from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 
 import { ErrorInfo, RetryInfo } from "../../src/gen/google/rpc/error_details.js";
@@ -26,14 +33,17 @@ const reflectionProto = join(
 /** A message as proto-loader gives it: 64-bit numbers as decimal text, bytes as Buffers. */
 export type Message = Readonly<Record<string, unknown>>;
 type Callback = (error: ServiceError | null, answer?: Message) => void;
-type Unary = (request: Message, callback: Callback) => unknown;
+type Unary = (request: Message, options: CallOptions, callback: Callback) => unknown;
 
 /** A service's client with its methods by name. */
 export class StubClient {
   readonly #stub: Client;
 
-  /** @param service Full name, such as log.v1.Log. */
-  constructor(protoPath: string, service: string, address: string) {
+  /**
+   * @param service Full name, such as log.v1.Log.
+   * @param options Of the channel, beside those that all have.
+   */
+  constructor(protoPath: string, service: string, address: string, options: ChannelOptions = {}) {
     const definition = loadSync(protoPath, {
       keepCase: true,
       longs: String,
@@ -49,6 +59,7 @@ export class StubClient {
       "grpc.use_local_subchannel_pool": 1,
       "grpc.max_receive_message_length": 64 * 1024 * 1024,
       "grpc.max_send_message_length": 64 * 1024 * 1024,
+      ...options,
     });
   }
 
@@ -58,10 +69,12 @@ export class StubClient {
     return method.bind(this.#stub);
   }
 
-  async call(name: string, request: Message = {}): Promise<Message> {
+  /** @param timeoutMs How long an answer is waited for; without it as long as the stream lives. */
+  async call(name: string, request: Message = {}, timeoutMs?: number): Promise<Message> {
     const method = this.#method(name) as Unary;
+    const options = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
     return new Promise((resolve, reject) => {
-      method(request, (error, answer) => {
+      method(request, options, (error, answer) => {
         if (error === null) resolve(answer ?? {});
         else reject(error);
       });

@@ -71,6 +71,11 @@ export class TcpPipe {
     return this.#swallowedBytes;
   }
 
+  /** Bytes that came and may not go on yet. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
   set rule(rule: PipeRule) {
     this.#rule = rule;
     this.#pump();

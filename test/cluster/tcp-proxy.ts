@@ -118,6 +118,15 @@ export class TcpProxy {
     return links.reduce((sum, link) => sum + link.in.swallowedBytes + link.out.swallowedBytes, 0);
   }
 
+  /** Bytes that wait on the connections that are open, in a cut for instance. */
+  get heldBytes(): { readonly in: number; readonly out: number } {
+    const links = [...this.#links];
+    return {
+      in: links.reduce((sum, link) => sum + link.in.heldBytes, 0),
+      out: links.reduce((sum, link) => sum + link.out.heldBytes, 0),
+    };
+  }
+
   /** Nothing passes; nobody is told. */
   cut(scope: Scope = {}): void {
     this.#change({ isCut: true }, scope);

@@ -112,6 +112,25 @@ describe("append", () => {
     expect(problem).toMatchObject({ actualOffset: 1, outcome: "not_applied" });
   });
 
+  test("a write concern reaches the log by either name, in a body and beside one", async () => {
+    const gateway = await startGateway();
+    for (const body of [{ w: 3 }, { writeConcern: "all" }, { w: "majority" }, { w: 0 }]) {
+      await post(gateway, { message: 1, ...body });
+    }
+    const raw = { method: "POST", body: "x", headers: { "content-type": "text/plain" } };
+    await call(gateway, "/Data?w=2", raw);
+    await call(gateway, "/Data?writeConcern=all", raw);
+    expect(gateway.node.writeConcerns).toEqual([3, "all", "majority", 0, 2, "all"]);
+  });
+
+  test("what only the leader's disk has is 202, and has no place yet", async () => {
+    const gateway = await startGateway();
+    const response = await post(gateway, { message: 1, w: 1 });
+    expect(response.status).toBe(202);
+    expect(response.headers.get("location")).toBeNull();
+    expect(await response.json()).toEqual({ committed: false });
+  });
+
   test("a commit that takes longer than timeoutMs is 504 with an unknown outcome", async () => {
     const gateway = await startGateway();
     gateway.node.pauseCommits();
@@ -128,7 +147,6 @@ describe("append refuses", () => {
     ["an empty batch", '{"messages":[]}', /empty/],
     ["a batch that is none", '{"messages":{}}', /array/],
     ["an unknown field", '{"message":1,"colour":2}', /"colour"/],
-    ["a write concern, which is not served", '{"message":1,"w":1}', /"w"/],
     ["__proto__ as a field", '{"message":1,"__proto__":{}}', /"__proto__"/],
     ["a key that is no string", '{"message":1,"key":1}', /key/],
     ["a key that is no text", '{"message":1,"key":"\\ud800"}', /key/],
@@ -138,6 +156,9 @@ describe("append refuses", () => {
     ["a fractional offset", '{"message":1,"expectedOffset":1.5}', /expectedOffset/],
     ["an offset over 2^53-1", '{"message":1,"expectedOffset":9007199254740993}', /expectedOffset/],
     ["an offset that is text", '{"message":1,"expectedOffset":"1"}', /expectedOffset/],
+    ["two write concerns", '{"message":1,"w":2,"writeConcern":2}', /either w or writeConcern/],
+    ["a write concern that is no number", '{"message":1,"w":"most"}', /The field w/],
+    ["half a copy", '{"message":1,"w":1.5}', /The field w/],
     ["a zero timeout", '{"message":1,"timeoutMs":0}', /timeoutMs/],
     ["a timeout over 10 minutes", '{"message":1,"timeoutMs":600001}', /timeoutMs/],
     ["an array", "[1]", /object/],
@@ -176,7 +197,7 @@ describe("append refuses", () => {
   test("query parameters that are unknown, doubled or out of range", async () => {
     const gateway = await startGateway();
     const raw = { method: "POST", headers: { "content-type": "text/plain" }, body: "x" };
-    for (const query of ["w=1", "header.=1", "key=a&key=b", "expectedOffset=-1", "timeoutMs=1s"]) {
+    for (const query of ["x=1", "header.=1", "key=a&key=b", "expectedOffset=-1", "timeoutMs=1s"]) {
       const response = await call(gateway, `/Data?${query}`, raw);
       const problem = await expectProblem(response, 400, "invalid-request");
       expect(problem["detail"]).toContain(query.split("=")[0]);

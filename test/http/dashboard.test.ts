@@ -14,7 +14,7 @@ import { assetsModule } from "../../scripts/dashboard.js";
 import { encodeRecords } from "../../src/common/record.js";
 import { dashboardAssets } from "../../src/http/dashboard-assets.js";
 import { relayingLog } from "../../src/http/dashboard-routes.js";
-import type { AppendReceipt, AppendRequest } from "../../src/service/api.js";
+import type { AppendReceipt, CommittedAppend } from "../../src/service/api.js";
 import { filesUnder, read, root } from "../tidy/tree.js";
 import { call, expectProblem, jsonOf, post, startGateway } from "./harness.js";
 import { MemoryLog, MemoryNode } from "./memory-services.js";
@@ -150,7 +150,7 @@ describe("POST /dashboard/append", () => {
     const relays: (boolean | undefined)[] = [];
     class Watched extends MemoryLog {
       override async produce(
-        appended: AppendRequest,
+        appended: CommittedAppend,
         options?: { readonly relay?: boolean },
       ): Promise<AppendReceipt> {
         relays.push(options?.relay);

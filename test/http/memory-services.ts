@@ -13,7 +13,10 @@ import type { Producer } from "../../src/machine/producers.js";
 import type { Member } from "../../src/raft/message.js";
 import type {
   AppendOutcome,
+  AppendAnswer,
   AppendReceipt,
+  CommittedAppend,
+  WriteConcern,
   AppendRequest,
   ClusterService,
   ClusterStatus,
@@ -60,6 +63,9 @@ export class MemoryNode {
     this.name = name;
     this.members.set(this.id, { id: this.id, name, rpcAddr: "127.0.0.1:1", httpAddr: "" });
   }
+
+  /** Of the appends, as they were asked for. */
+  readonly writeConcerns: (WriteConcern | undefined)[] = [];
 
   get endOffset(): number {
     return this.records.length;
@@ -159,8 +165,12 @@ export class MemoryLog implements LogService {
     this.#node = node;
   }
 
-  async produce(request: AppendRequest): Promise<AppendReceipt> {
+  async produce(request: CommittedAppend): Promise<AppendReceipt>;
+  async produce(request: AppendRequest): Promise<AppendAnswer>;
+  async produce(request: AppendRequest): Promise<AppendAnswer> {
     const node = this.#node;
+    node.writeConcerns.push(request.writeConcern);
+    if (request.writeConcern === 1) return { isCommitted: false };
     const count = countRecords(request.records, 8 * 1024 * 1024);
     const { expectedOffset, producer } = request;
     refuseWrite(node);
@@ -397,6 +407,12 @@ export class MemoryCluster implements ClusterService {
       throw new ProglogError("unsafe-change", "The last voter cannot be removed.");
     }
     this.#node.members.delete(id);
+  }
+
+  async promoteMember(id: string): Promise<void> {
+    refuseWrite(this.#node);
+    this.#refuseUnknown(id);
+    throw new ProglogError("unsafe-change", "The node is a voter already.", { retryable: false });
   }
 
   async transferLeader(id: string | undefined): Promise<void> {

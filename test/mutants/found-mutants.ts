@@ -49,4 +49,12 @@ export const foundMutants: readonly Mutant[] = [
     find: "    this.#follow(members);\n",
     replace: "",
   },
+  {
+    name: "late-configuration-believed",
+    rule: "R-M7",
+    why: "a node that was away dials a member where it was before, and never answers it again",
+    file: "src/replica/address-book.ts",
+    find: "      if (this.#isInContact(id)) continue;\n",
+    replace: "",
+  },
 ];

@@ -49,7 +49,7 @@ test("status is what the node knows itself; a tool is answered by the leader", a
   expect(JSON.parse(local.json)).toMatchObject({ source: "local" });
 });
 
-test("members are added, led by another, and removed", async () => {
+test("members are added, promoted, led by another, and removed", async () => {
   const { address, cluster } = await startLoopback();
   cluster.dialable.set(other.rpcAddr, other);
   const calls = peerCalls();
@@ -58,6 +58,8 @@ test("members are added, led by another, and removed", async () => {
     role: "learner",
     voter: false,
   });
+  await calls.promoteMember(address, "two");
+  expect((await calls.status(address)).members.map(({ voter }) => voter)).toEqual([true, true]);
   await calls.transferLeader(address, undefined);
   expect(cluster.leaderId).toBe("two");
   await calls.transferLeader(address, cluster.self.id);

@@ -30,7 +30,10 @@ function likeTheOriginal(error: ProglogError): object {
   return { code, message, outcome, retryable, retryAfterMs, fields: error.fields };
 }
 
-test.each(codes)("%s crosses gRPC whole: unary, in a stream and in a batch", async (code) => {
+/** In a message of its own a committed record is an answer, however few copies it has. */
+const failures = codes.filter((code) => code !== "write-concern-timeout");
+
+test.each(failures)("%s crosses gRPC whole: unary, in a stream and in a batch", async (code) => {
   const node = await startLoopback();
   const original = new ProglogError(code, `It is ${code}.`, { fields, retryAfterMs: 1500 });
   // What is not to be retried says nothing of when.
@@ -38,7 +41,7 @@ test.each(codes)("%s crosses gRPC whole: unary, in a stream and in a batch", asy
     ...likeTheOriginal(original),
     retryAfterMs: original.retryable ? 1500 : undefined,
   };
-  const grpc = original.grpc === 0 ? status.DEADLINE_EXCEEDED : original.grpc;
+  const { grpc } = original;
 
   node.log.errors.push(original);
   const unary = await failureOf(
@@ -71,6 +74,54 @@ test.each(codes)("%s crosses gRPC whole: unary, in a stream and in a batch", asy
   const [answer] = await receipts.count(1);
   expect(answer?.error).toMatchObject({ code, leader: { id: "a", isLeader: true } });
   batches.end();
+});
+
+test("too few copies are an answer with a detail; in a batch, an error that says where", async () => {
+  const node = await startLoopback();
+  const original = new ProglogError("write-concern-timeout", "Two have it.", {
+    fields: { offset: 7, count: 1, timestampMs: 9, acks: 2 },
+  });
+  const detail = { acks: 2, detail: "Two have it." };
+  const expected = { offset: 7n, timestampMs: 9n, writeConcernTimeout: detail };
+
+  node.log.errors.push(original);
+  const unary = await ask<ProduceResponse>((answer) =>
+    node.logClient.produce({ ...produceRequest("a"), copies: 3 }, answer),
+  );
+  expect(unary).toMatchObject(expected);
+
+  node.log.errors.push(original);
+  const stream = node.logClient.produceStream();
+  const answers = new Collected<ProduceResponse>(stream);
+  stream.write({ ...produceRequest("a"), allCopies: true });
+  stream.write(produceRequest("b"));
+  const [first, second] = await answers.count(2);
+  expect(first).toMatchObject(expected);
+  expect(second?.writeConcernTimeout).toBeUndefined();
+  stream.end();
+  expect(node.log.requests.map(({ writeConcern }) => writeConcern)).toEqual([3, "all", undefined]);
+
+  node.log.errors.push(original);
+  const batches = node.logClient.produceBatch();
+  const receipts = new Collected<ProduceBatchResponse>(batches);
+  const common = { expectedOffset: undefined, timeoutMs: 0, copies: 3 };
+  batches.write({ ...common, id: 1n, records: recordsOf("a"), count: 1 });
+  const [answer] = await receipts.count(1);
+  expect(answer?.error).toMatchObject({
+    ...{ code: "write-concern-timeout", outcome: "applied" },
+    fields: { offset: "7", acks: "2" },
+  });
+  batches.end();
+});
+
+test("copies and all_copies are one or the other", async () => {
+  const node = await startLoopback();
+  const error = await failureOf(
+    ask((answer) =>
+      node.logClient.produce({ ...produceRequest("a"), copies: 2, allCopies: true }, answer),
+    ),
+  );
+  expect(error.code).toBe(status.INVALID_ARGUMENT);
 });
 
 test("an error says nothing of when to retry unless it may be retried", () => {

@@ -16,6 +16,7 @@ import type {
   AppendOutcome,
   AppendReceipt,
   AppendRequest,
+  CommittedAppend,
   ClusterService,
   ClusterStatus,
   JoinReceipt,
@@ -100,7 +101,7 @@ export class MemoryLog implements LogService {
   }
 
   async produce(
-    request: AppendRequest,
+    request: CommittedAppend,
     options: { readonly relay?: boolean } = {},
   ): Promise<AppendReceipt> {
     this.requests.push({ ...request, relay: options.relay === true });
@@ -308,6 +309,12 @@ export class MemoryCluster implements ClusterService {
 
   async removeMember(id: string): Promise<void> {
     if (!this.members.delete(id)) throw new ProglogError("unknown-member", `No member ${id}.`);
+  }
+
+  async promoteMember(id: string): Promise<void> {
+    if (!this.members.has(id)) throw new ProglogError("unknown-member", `No member ${id}.`);
+    if (this.learners.delete(id)) return;
+    throw new ProglogError("unsafe-change", `Member ${id} votes already.`, { retryable: false });
   }
 
   async transferLeader(id: string | undefined): Promise<void> {

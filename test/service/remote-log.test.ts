@@ -297,6 +297,8 @@ test("changes go to the leader, also to one that has just taken over", async () 
   expect(cluster.localStatus().leader?.id).toBe("id-2");
   world.kill(world.member(1));
   world.elect(world.member(2));
+  await cluster.promoteMember("id-3");
+  expect(world.promoted).toEqual(["id-3"]);
   await cluster.removeMember("id-2");
   world.grow(1);
   await expect.poll(() => members.count).toBe(2);

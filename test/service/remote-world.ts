@@ -51,6 +51,7 @@ export class RemoteWorld implements PeerCalls, MemberReads {
   readonly members: FakeMember[] = [];
   /** The configuration that all members know, by id. */
   listed: string[] = [];
+  readonly promoted: string[] = [];
   /** What the name `cluster:1` stands for. */
   resolved: string[] = [];
   startOffset = 0;
@@ -235,6 +236,11 @@ export class RemoteWorld implements PeerCalls, MemberReads {
   async removeMember(rpcAddr: string, id: string): Promise<void> {
     this.#at(rpcAddr);
     this.listed = this.listed.filter((listed) => listed !== id);
+  }
+
+  async promoteMember(rpcAddr: string, id: string): Promise<void> {
+    this.#at(rpcAddr);
+    this.promoted.push(id);
   }
 
   async transferLeader(rpcAddr: string, id: string | undefined): Promise<void> {

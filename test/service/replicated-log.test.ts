@@ -5,7 +5,7 @@ import { ProglogError } from "../../src/common/errors.js";
 import { encodeRecords } from "../../src/common/record.js";
 import { systemClock } from "../../src/common/system.js";
 import type { Replica } from "../../src/replica/replica.js";
-import type { AppendRequest, StreamRequest } from "../../src/service/api.js";
+import type { AppendRequest, CommittedAppend, StreamRequest } from "../../src/service/api.js";
 import type { PeerCalls } from "../../src/service/peer-calls.js";
 import { ReplicatedLog } from "../../src/service/replicated-log.js";
 import { ReplicaNet, append, until } from "../replica/replica-net.js";
@@ -27,6 +27,7 @@ const noPeers: PeerCalls = {
   status: unreachable,
   addMember: unreachable,
   removeMember: unreachable,
+  promoteMember: unreachable,
   transferLeader: unreachable,
   produce: unreachable,
 };
@@ -49,7 +50,7 @@ function serviceOf(replica: Replica, fields: Partial<typeof options> = {}, peers
   });
 }
 
-function request(...texts: string[]): AppendRequest {
+function request(...texts: string[]): CommittedAppend {
   return { records: encodeRecords(texts.map((text) => ({ value: Buffer.from(text) }))) };
 }
 

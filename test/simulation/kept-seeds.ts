@@ -47,4 +47,9 @@ export const keptSeeds: readonly KeptSeed[] = [
     steps: 5000,
     bug: "a member that had moved twice was dialled where it had been between",
   },
+  {
+    seed: 593,
+    steps: 5000,
+    bug: "an old configuration that came late had a member dialled where it was before",
+  },
 ];

@@ -38,6 +38,9 @@ export type FaultClass =
 /** Share of the seeds that are storms. */
 const stormRate = 0.3;
 
+/** Share of the seeds in which clients send copies of their appends. */
+const copiesSeedRate = 0.25;
+
 export interface Plan {
   readonly seed: number;
   readonly nodeCount: number;
@@ -65,6 +68,8 @@ export interface Plan {
     readonly idempotentRate: number;
     /** Share of appends that name the offset that they must get. */
     readonly conditionalRate: number;
+    /** Share of appends that are sent as up to four copies at once, to different nodes. */
+    readonly copiesRate: number;
   };
 }
 
@@ -78,7 +83,7 @@ const kibibyte = 1024;
 
 export function planOf(seed: number, nodeCount?: number): Plan {
   const random = new SeededRandom(seed, "storm");
-  const plan = withScrub(withMore(swarmPlan(seed, nodeCount)));
+  const plan = withScrub(withCopies(withMore(swarmPlan(seed, nodeCount))));
   return random.chance(stormRate) ? stormPlan(plan, random, nodeCount) : plan;
 }
 
@@ -152,6 +157,7 @@ function swarmPlan(seed: number, nodeCount: number | undefined): Plan {
       quietRate: random.pick([0, 0, 0.3]),
       idempotentRate: random.pick([0, 0.5, 1]),
       conditionalRate: 0,
+      copiesRate: 0,
     },
     healsQuorumFirst: false,
     flipsBits: false,
@@ -181,6 +187,16 @@ function withScrub(plan: Plan): Plan {
     repairBytesPerSecond: kibibyte * random.pick([8, 1024]),
   };
   return { ...plan, options, flipsBits: random.chance(0.3) };
+}
+
+/**
+ * Copies of appends came later still, again by chance of their own. The stream's number was chosen
+ * so that the kept seeds, and those that killed mutants, have none: they do what they did.
+ */
+function withCopies(plan: Plan): Plan {
+  const random = new SeededRandom(plan.seed, "copies 658");
+  const copiesRate = random.chance(copiesSeedRate) ? random.pick([0.3, 1]) : 0;
+  return { ...plan, clients: { ...plan.clients, copiesRate } };
 }
 
 function planLink(random: SeededRandom, isBad: boolean, electionTimeoutMs: number): LinkFaults {

@@ -220,6 +220,7 @@ class Run {
     this.#restartAll();
     await this.#settle("come to rest");
     await this.#serve();
+    if (this.#world.plan.clients.copiesRate > 0) await this.#repeat();
     await this.#judge();
   }
 
@@ -307,6 +308,22 @@ class Run {
       }
       return isDone;
     });
+  }
+
+  /** All nodes are killed; when they are back, each tells of what is remembered what was told. */
+  async #repeat(): Promise<void> {
+    this.#world.note("", "heal", "all nodes start again, and are asked again");
+    for (const node of this.#world.nodes) node.crash("kill");
+    await this.#settle("come to rest after a restart of all");
+    let isDone = false;
+    const work = async (): Promise<void> => {
+      for (const writer of this.#writers) {
+        for (const { host } of this.#world.nodes) await writer.repeat(host);
+      }
+      isDone = true;
+    };
+    this.#watch(work());
+    await this.#advance(() => isDone);
   }
 
   /** F1 to F3, and the order in time of all that clients saw. */

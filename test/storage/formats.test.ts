@@ -9,6 +9,12 @@ import { describe, expect, test } from "vitest";
 
 import { encodeRecords } from "../../src/common/record.js";
 import { encodeAppends } from "../../src/machine/command.js";
+import {
+  backupHeaderBytes,
+  backupTrailerBytes,
+  encodeBackupHeader,
+  encodeBackupTrailer,
+} from "../../src/storage/backup-file.js";
 import { allocateFrame, frameHeaderBytes, frameKinds, sealFrame } from "../../src/storage/frame.js";
 import { encodeRaftFileHeader, raftFileHeaderBytes } from "../../src/storage/raft-file.js";
 import { SparseIndex } from "../../src/storage/sparse-index.js";
@@ -145,6 +151,34 @@ describe("docs/formats.md", () => {
     });
     expectWithoutGap("### Index file", 36);
     expect(bytes.toString("hex", 36)).toBe("0000000000000000" + "0000000900001388");
+  });
+
+  test("draws the head and the end of a backup", () => {
+    const clusterId = "c".repeat(72);
+    const head = encodeBackupHeader({ clusterId, startOffset: 3, takenMs: 4 }, 5);
+    expect(decodedBy("## Backup file", head)).toEqual({
+      magic: "PLBACK01",
+      salt: 5,
+      "start offset": 3,
+      begun: 4,
+      "bytes of the cluster's id": 72,
+      "cluster id": clusterId,
+      "header checksum": crc32(head.subarray(0, 108)),
+    });
+    expectWithoutGap("## Backup file", backupHeaderBytes);
+    const fields = { salt: 5, endOffset: 6, count: 7, position: 8, checksum: 9 };
+    const end = encodeBackupTrailer(fields);
+    const under = "comes the trailer, which ends the file:";
+    expect(decodedBy(under, end)).toEqual({
+      "end magic": "PLBACKED",
+      "end salt": 5,
+      "end offset": 6,
+      "count of records": 7,
+      "position of the trailer": 8,
+      "content checksum": 9,
+      "trailer checksum": crc32(end.subarray(0, 44)),
+    });
+    expectWithoutGap(under, backupTrailerBytes);
   });
 });
 

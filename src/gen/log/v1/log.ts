@@ -104,7 +104,18 @@ export interface ProduceRequest {
     | string
     | undefined;
   /** Rises with each append of the producer; gaps are allowed. Goes with producer_id, and only so. */
-  sequence?: bigint | undefined;
+  sequence?:
+    | bigint
+    | undefined;
+  /**
+   * On how many members' disks the record is to be before the answer; none means a majority of
+   * the voters. 1 is the leader's alone: the answer comes before the commit.
+   */
+  copies?:
+    | number
+    | undefined;
+  /** True: on the disks of all members. Instead of copies. */
+  allCopies?: boolean | undefined;
 }
 
 export interface ProduceResponse {
@@ -112,6 +123,22 @@ export interface ProduceResponse {
   timestampMs: bigint;
   /** True if the producer's sequence was in the log before: the fields above say where and when. */
   duplicate: boolean;
+  /**
+   * True if only the leader's disk has it, as copies = 1 asked for: the record has no offset yet,
+   * and may be lost.
+   */
+  uncommitted?:
+    | boolean
+    | undefined;
+  /** Set if the record is committed, but not on as many disks as asked for in time. */
+  writeConcernTimeout: WriteConcernTimeout | undefined;
+}
+
+/** A record was committed, but the copies asked for did not come in time. */
+export interface WriteConcernTimeout {
+  /** Members known to have the record on their disks. */
+  acks: number;
+  detail: string;
 }
 
 export interface ConsumeRequest {
@@ -162,7 +189,18 @@ export interface ProduceBatchRequest {
     | string
     | undefined;
   /** Rises with each batch of the producer; gaps are allowed. Goes with producer_id, and only so. */
-  sequence?: bigint | undefined;
+  sequence?:
+    | bigint
+    | undefined;
+  /**
+   * As in ProduceRequest. Copies that did not come in time are the error write-concern-timeout,
+   * whose outcome is "applied" and whose fields say where.
+   */
+  copies?:
+    | number
+    | undefined;
+  /** As in ProduceRequest. */
+  allCopies?: boolean | undefined;
 }
 
 export interface ProduceBatchResponse {
@@ -177,6 +215,11 @@ export interface ProduceBatchResponse {
     | undefined;
   /** True if the producer's sequence was in the log before: the fields above say where and when. */
   duplicate: boolean;
+  /**
+   * True if only the leader's disk has the batch, as copies = 1 asked for: the other fields but id
+   * mean nothing.
+   */
+  uncommitted?: boolean | undefined;
 }
 
 /** Why a batch failed. */
@@ -396,7 +439,15 @@ export const Record_HeadersEntry: MessageFns<Record_HeadersEntry> = {
 };
 
 function createBaseProduceRequest(): ProduceRequest {
-  return { record: undefined, expectedOffset: undefined, timeoutMs: 0, producerId: undefined, sequence: undefined };
+  return {
+    record: undefined,
+    expectedOffset: undefined,
+    timeoutMs: 0,
+    producerId: undefined,
+    sequence: undefined,
+    copies: undefined,
+    allCopies: undefined,
+  };
 }
 
 export const ProduceRequest: MessageFns<ProduceRequest> = {
@@ -421,6 +472,12 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
         throw new globalThis.Error("value provided for field message.sequence of type uint64 too large");
       }
       writer.uint32(40).uint64(message.sequence);
+    }
+    if (message.copies !== undefined) {
+      writer.uint32(48).uint32(message.copies);
+    }
+    if (message.allCopies !== undefined) {
+      writer.uint32(56).bool(message.allCopies);
     }
     return writer;
   },
@@ -478,6 +535,22 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
             message.sequence = reader.uint64() as bigint;
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.copies = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.allCopies = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -492,7 +565,7 @@ export const ProduceRequest: MessageFns<ProduceRequest> = {
 };
 
 function createBaseProduceResponse(): ProduceResponse {
-  return { offset: 0n, timestampMs: 0n, duplicate: false };
+  return { offset: 0n, timestampMs: 0n, duplicate: false, uncommitted: undefined, writeConcernTimeout: undefined };
 }
 
 export const ProduceResponse: MessageFns<ProduceResponse> = {
@@ -511,6 +584,12 @@ export const ProduceResponse: MessageFns<ProduceResponse> = {
     }
     if (message.duplicate !== false) {
       writer.uint32(24).bool(message.duplicate);
+    }
+    if (message.uncommitted !== undefined) {
+      writer.uint32(32).bool(message.uncommitted);
+    }
+    if (message.writeConcernTimeout !== undefined) {
+      WriteConcernTimeout.encode(message.writeConcernTimeout, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -550,6 +629,79 @@ export const ProduceResponse: MessageFns<ProduceResponse> = {
             }
 
             message.duplicate = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.uncommitted = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.writeConcernTimeout = WriteConcernTimeout.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWriteConcernTimeout(): WriteConcernTimeout {
+  return { acks: 0, detail: "" };
+}
+
+export const WriteConcernTimeout: MessageFns<WriteConcernTimeout> = {
+  encode(message: WriteConcernTimeout, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.acks !== 0) {
+      writer.uint32(8).uint32(message.acks);
+    }
+    if (message.detail !== "") {
+      writer.uint32(18).string(message.detail);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WriteConcernTimeout {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWriteConcernTimeout();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.acks = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.detail = reader.string();
             continue;
           }
         }
@@ -862,6 +1014,8 @@ function createBaseProduceBatchRequest(): ProduceBatchRequest {
     timeoutMs: 0,
     producerId: undefined,
     sequence: undefined,
+    copies: undefined,
+    allCopies: undefined,
   };
 }
 
@@ -896,6 +1050,12 @@ export const ProduceBatchRequest: MessageFns<ProduceBatchRequest> = {
         throw new globalThis.Error("value provided for field message.sequence of type uint64 too large");
       }
       writer.uint32(56).uint64(message.sequence);
+    }
+    if (message.copies !== undefined) {
+      writer.uint32(64).uint32(message.copies);
+    }
+    if (message.allCopies !== undefined) {
+      writer.uint32(72).bool(message.allCopies);
     }
     return writer;
   },
@@ -969,6 +1129,22 @@ export const ProduceBatchRequest: MessageFns<ProduceBatchRequest> = {
             message.sequence = reader.uint64() as bigint;
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.copies = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.allCopies = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -983,7 +1159,7 @@ export const ProduceBatchRequest: MessageFns<ProduceBatchRequest> = {
 };
 
 function createBaseProduceBatchResponse(): ProduceBatchResponse {
-  return { id: 0n, offset: 0n, count: 0, timestampMs: 0n, error: undefined, duplicate: false };
+  return { id: 0n, offset: 0n, count: 0, timestampMs: 0n, error: undefined, duplicate: false, uncommitted: undefined };
 }
 
 export const ProduceBatchResponse: MessageFns<ProduceBatchResponse> = {
@@ -1014,6 +1190,9 @@ export const ProduceBatchResponse: MessageFns<ProduceBatchResponse> = {
     }
     if (message.duplicate !== false) {
       writer.uint32(48).bool(message.duplicate);
+    }
+    if (message.uncommitted !== undefined) {
+      writer.uint32(56).bool(message.uncommitted);
     }
     return writer;
   },
@@ -1077,6 +1256,14 @@ export const ProduceBatchResponse: MessageFns<ProduceBatchResponse> = {
             }
 
             message.duplicate = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.uncommitted = reader.bool();
             continue;
           }
         }
