@@ -16,6 +16,9 @@ import { raftDefaults } from "../raft/index.js";
 import { openReplica } from "../replica/open-replica.js";
 import type { Replica } from "../replica/replica.js";
 import { replicaDefaults } from "../replica/replica.js";
+import { Scrub } from "../replica/scrub.js";
+import type { SegmentSource } from "../replica/segment-exchange.js";
+import { SegmentRepair } from "../replica/segment-repair.js";
 import type { SnapshotSource } from "../replica/snapshot-parts.js";
 import { SnapshotReceiving } from "../replica/snapshot-receiving.js";
 import type { Transport } from "../replica/transport.js";
@@ -37,6 +40,11 @@ const mebibyte = 1024 * 1024;
 /** Told of what a node's metrics count. */
 export interface NodeObserver {
   damageFound(): void;
+  /** A sealed segment was found damaged, by whomever. */
+  segmentDamaged(): void;
+  segmentRepaired(): void;
+  /** Members have different segments that are each sound. */
+  segmentsDiffer(): void;
   /** @param outcome "applied", or the error's code. */
   appended(seconds: number, outcome: string, count: number): void;
 }
@@ -48,6 +56,7 @@ export interface NodeCoreParts {
   readonly transport: Transport;
   readonly peers: PeerCalls;
   readonly snapshots: SnapshotSource;
+  readonly segments: SegmentSource;
   /** All addresses that one of `--join` stands for. */
   readonly resolve: (address: string) => Promise<readonly string[]>;
   readonly clock: Clock;
@@ -112,6 +121,7 @@ export class NodeCore {
   start(): void {
     this.replica.start(this.#snapshotReceiving());
     this.#promotion.start();
+    this.#startRepair();
     // A node that was taken in and holds nothing yet asks again: it knows no member but by that.
     if (this.clusterId === null || this.#members().length === 0) {
       this.#join().catch((error: unknown) => {
@@ -169,6 +179,44 @@ export class NodeCore {
       },
       signal: this.#stopping.signal,
     });
+  }
+
+  /** Damaged sealed segments are fetched anew, and the scrub looks for more of them. */
+  #startRepair(): void {
+    const { segments: source, self, clock, logger, observer, options } = this.#parts;
+    const { replica } = this;
+    const { commitLog } = replica;
+    const members = (): readonly Member[] =>
+      this.#members()
+        .filter(({ id }) => id !== self.id)
+        .map((member) => replica.addresses.current(member));
+    const common = { commitLog, source, members, clock, logger, signal: this.#stopping.signal };
+    const repair = new SegmentRepair({
+      ...common,
+      bytesPerSecond: options.repairBytesPerSecond,
+      onDamaged: () => {
+        observer.segmentDamaged();
+      },
+      onRepaired: () => {
+        observer.segmentRepaired();
+      },
+    });
+    commitLog.onDamage((baseOffset, damage) => {
+      repair.request(baseOffset, damage);
+    });
+    const scrub = new Scrub({
+      ...common,
+      name: self.name,
+      bytesPerSecond: options.scrubBytesPerSecond,
+      restMs: options.scrubRestMs,
+      onOutvoted: (baseOffset, damage) => {
+        repair.request(baseOffset, damage, { isOutvoted: true });
+      },
+      onMismatch: () => {
+        observer.segmentsDiffer();
+      },
+    });
+    scrub.start();
   }
 
   /** The members; as long as this node's log names none, those that it was told of. */

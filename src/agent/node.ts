@@ -21,6 +21,7 @@ import { GrpcPeerCalls } from "../rpc/peer-calls.js";
 import { PeerTransport } from "../rpc/peer-transport.js";
 import { addRaftService } from "../rpc/raft-service.js";
 import { RpcServer } from "../rpc/server.js";
+import { segmentHandler, segmentSource } from "../rpc/segment-wire.js";
 import { snapshotHandler, snapshotSource } from "../rpc/snapshot-wire.js";
 import { DamageError } from "../storage/damage.js";
 import { DiskError } from "../storage/disk.js";
@@ -188,6 +189,7 @@ class Node implements RunningNode {
       ...{ directory, transport, peers },
       self: this.#self,
       snapshots: snapshotSource(transport),
+      segments: segmentSource(transport),
       resolve: resolveAll,
       logger: this.#logger,
       observer,
@@ -224,7 +226,8 @@ class Node implements RunningNode {
       },
       addServices: (server) => {
         const handler = snapshotHandler((request) => core.replica.snapshot(request));
-        addRaftService(server, transport, handler);
+        const segments = segmentHandler(async (request) => core.replica.segment(request));
+        addRaftService(server, transport, handler, segments);
       },
     });
     this.#undo.push(async () => rpcServer.close());

@@ -12,7 +12,7 @@ export class UsageError extends Error {
 }
 
 /** What an option is in: nothing for text, else the unit of its number. */
-export type OptionUnit = "bytes" | "milliseconds" | "count" | null;
+export type OptionUnit = "bytes" | "bytes per second" | "milliseconds" | "count" | null;
 
 /** Headings under which options are listed, in this order. */
 export const optionGroups = [
@@ -118,6 +118,11 @@ export function bytes(text: RowText, range: Range): OptionRow<number> {
       return inRange(Number(digits) * factor, range);
     },
   };
+}
+
+/** The same, each second. */
+export function bytesPerSecond(text: RowText, range: Range): OptionRow<number> {
+  return { ...bytes(text, range), unit: "bytes per second" };
 }
 
 /** Yes or no. The bare flag means yes, `--no-…` means no. */

@@ -12,6 +12,7 @@ import {
   address,
   addresses,
   bytes,
+  bytesPerSecond,
   choice,
   formatBytes,
   formatBytesWord,
@@ -54,6 +55,10 @@ export interface NodeOptions {
   readonly tailCacheBytes: number;
   readonly pendingBytesMax: number;
   readonly diskFreeBytesMin: number;
+  /** 0: no scrub. */
+  readonly scrubBytesPerSecond: number;
+  readonly scrubRestMs: number;
+  readonly repairBytesPerSecond: number;
   readonly httpConnectionsMax: number;
   readonly streamsMax: number;
   readonly logLevel: LogLevel;
@@ -89,6 +94,9 @@ const fixedDefaults = {
   tailCacheBytes: 64 * mebibyte,
   pendingBytesMax: 64 * mebibyte,
   diskFreeBytesMin: 64 * mebibyte,
+  scrubBytesPerSecond: 4 * mebibyte,
+  scrubRestMs: 600_000,
+  repairBytesPerSecond: 32 * mebibyte,
   httpConnectionsMax: 4096,
   streamsMax: 1024,
   logLevel: "info",
@@ -207,6 +215,19 @@ export const optionTable: { readonly [K in OptionKey]: OptionRow<NonNullable<Opt
   diskFreeBytesMin: bytes(
     sized(limits, "diskFreeBytesMin", "Free space below which writes are told `disk-full`."),
     { min: 0, max: 1024 * gibibyte },
+  ),
+  scrubBytesPerSecond: bytesPerSecond(
+    sized(limits, "scrubBytesPerSecond", "Sealed segments checked in a second; 0 for no scrub."),
+    { min: 0, max: gibibyte },
+  ),
+  scrubRestMs: integer(
+    sized(limits, "scrubRestMs", "Rest after all sealed segments were checked."),
+    "milliseconds",
+    { min: 0, max: 604_800_000 },
+  ),
+  repairBytesPerSecond: bytesPerSecond(
+    sized(limits, "repairBytesPerSecond", "Rate at which a damaged segment is made anew."),
+    { min: mebibyte, max: gibibyte },
   ),
   httpConnectionsMax: integer(
     sized(limits, "httpConnectionsMax", "HTTP connections at once."),

@@ -47,7 +47,7 @@ function shown(key: OptionKey, { values }: ResolvedOptions): string {
   const value = values[key];
   if (value === undefined) return `(${optionTable[key].defaultText})`;
   if (typeof value === "object") return value.length === 0 ? "(none)" : value.join(",");
-  return typeof value === "number" && optionTable[key].unit === "bytes"
-    ? formatBytes(value)
-    : String(value);
+  const { unit } = optionTable[key];
+  const isBytes = unit === "bytes" || unit === "bytes per second";
+  return typeof value === "number" && isBytes ? formatBytes(value) : String(value);
 }

@@ -76,6 +76,9 @@ export const eventMetrics = {
   proglog_append_seconds: "Time from taking an append in to its answer, by what became of it.",
   proglog_append_records_total: "Records acknowledged by this node.",
   proglog_damage_total: "Reads that found damaged data.",
+  proglog_segments_damaged_total: "Sealed segments found damaged, by reads or by the scrub.",
+  proglog_segments_repaired_total: "Damaged segments made whole from other members.",
+  proglog_scrub_mismatches_total: "Segments found sound, but not the same on all members.",
 } as const;
 
 const secondsBuckets = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
@@ -85,6 +88,9 @@ export class Metrics {
   readonly #appends: Histogram<"outcome">;
   readonly #records: Counter;
   readonly #damage: Counter;
+  readonly #segmentsDamaged: Counter;
+  readonly #segmentsRepaired: Counter;
+  readonly #scrubMismatches: Counter;
 
   /** @param read How the node is, asked at each scrape. */
   constructor(read: () => NodeReading) {
@@ -107,6 +113,9 @@ export class Metrics {
       new Counter({ name, help: eventMetrics[name], registers });
     this.#records = counter("proglog_append_records_total");
     this.#damage = counter("proglog_damage_total");
+    this.#segmentsDamaged = counter("proglog_segments_damaged_total");
+    this.#segmentsRepaired = counter("proglog_segments_repaired_total");
+    this.#scrubMismatches = counter("proglog_scrub_mismatches_total");
   }
 
   /** An append was answered. @param outcome `applied`, or the code of its error. */
@@ -117,6 +126,18 @@ export class Metrics {
 
   damageFound(): void {
     this.#damage.inc();
+  }
+
+  segmentDamaged(): void {
+    this.#segmentsDamaged.inc();
+  }
+
+  segmentRepaired(): void {
+    this.#segmentsRepaired.inc();
+  }
+
+  segmentsDiffer(): void {
+    this.#scrubMismatches.inc();
   }
 
   /** All metrics in Prometheus's text form. */

@@ -43,6 +43,8 @@ import { Outbox } from "./outbox.js";
 import type { AppendDone } from "./proposals.js";
 import { Proposals, refusalError } from "./proposals.js";
 import { Reads, cannotConfirm } from "./reads.js";
+import type { SegmentAnswer, SegmentRequest } from "./segment-exchange.js";
+import { answerSegment } from "./segment-exchange.js";
 import type { SnapshotPart, SnapshotRequest } from "./snapshot-parts.js";
 import { sendSnapshot } from "./snapshot-sending.js";
 import type { Transport } from "./transport.js";
@@ -207,6 +209,11 @@ export class Replica {
   async *snapshot(request: SnapshotRequest): AsyncGenerator<SnapshotPart, void, undefined> {
     const checkpoint = await this.#checkpointer.atLeast(request.indexMin);
     yield* sendSnapshot(this.#parts.commitLog, checkpoint, request);
+  }
+
+  /** What this node holds of a sealed segment: for a peer. @throws DamageError, ProglogError */
+  async segment(request: SegmentRequest): Promise<SegmentAnswer> {
+    return answerSegment(this.#parts.commitLog, request);
   }
 
   /** Starts ticking and listening. */

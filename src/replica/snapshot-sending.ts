@@ -4,6 +4,8 @@
  * The commit log only grows, so what a checkpoint names can be read while appends go on; memory
  * stays at one chunk a receiver.
  */
+import { crc32 } from "node:zlib";
+
 import { ProglogError } from "../common/errors.js";
 import type { Checkpoint } from "../storage/checkpoint.js";
 import type { CommitLog } from "../storage/commit-log.js";
@@ -26,11 +28,19 @@ export async function* sendSnapshot(
   const held = new Map(request.held.map((segment) => [segment.baseOffset, segment]));
   for (const ref of checkpoint.segments) {
     let position = resumeAt(ref, held.get(ref.baseOffset));
+    const isSentWhole = position === 0;
+    let checksum = 0;
     while (position < ref.bytes) {
       const bytes = Math.min(chunkBytes, ref.bytes - position);
       const data = await commitLog.readRaw(ref.baseOffset, position, bytes);
       yield { kind: "chunk", chunk: { baseOffset: ref.baseOffset, position, data } };
       position += data.length;
+      checksum = crc32(data, checksum);
+    }
+    if (isSentWhole && checksum !== ref.checksum) {
+      // The receiver would find out as well; here it is repaired.
+      await commitLog.findDamage(ref.baseOffset);
+      throw new ProglogError("data-damaged", "A segment is damaged on this node; ask another.");
     }
   }
 }

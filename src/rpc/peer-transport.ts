@@ -14,6 +14,7 @@ import type {
   ChannelCredentials,
   ChannelOptions,
   ServerDuplexStream,
+  ServerUnaryCall,
   ServerWritableStream,
 } from "@grpc/grpc-js";
 
@@ -26,10 +27,13 @@ import type {
   ExchangeResponse,
   FetchSnapshotRequest,
   FetchSnapshotResponse,
+  ReadSegmentRequest,
+  ReadSegmentResponse,
 } from "../gen/raft/v1/raft.js";
 import type { Member, Message, NodeId } from "../raft/message.js";
 import type { Peer, Transport } from "../replica/transport.js";
 import type { Address } from "./addresses.js";
+import type { PeerAsking } from "./segment-call.js";
 import { holdChannel } from "./held-channel.js";
 import { clientChannelOptions } from "./http2-window.js";
 import type { Handshake, Lane, Refusal } from "./peer-handshake.js";
@@ -37,18 +41,22 @@ import { handshakeMetadata, isRefusal, lanes, readHandshake } from "./peer-hands
 import type { EventLogger, LaneLimits, LanePort } from "./peer-lane.js";
 import { PeerLane } from "./peer-lane.js";
 import { MessageEncoder, decodeMessage } from "./raft-codec.js";
+import { readSegment } from "./segment-call.js";
 import { readSnapshot } from "./snapshot-stream.js";
 
 type InboundCall = ServerDuplexStream<Buffer, ExchangeResponse>;
-/** A call whose handshake can be checked. */
-export type GreetedCall =
+type InboundStream =
   InboundCall | ServerWritableStream<FetchSnapshotRequest, FetchSnapshotResponse>;
+/** A call whose handshake can be checked. */
+export type GreetedCall = InboundStream | ServerUnaryCall<ReadSegmentRequest, ReadSegmentResponse>;
 
 export interface PeerTransportOptions extends LaneLimits {
   /** Streams from peers at one time; one more is refused. */
   readonly inboundCountMax: number;
   /** Longest wait for the next part of a snapshot. */
   readonly snapshotIdleMsMax: number;
+  /** Longest wait for a piece of a segment. */
+  readonly segmentMsMax: number;
 }
 
 export const peerTransportDefaults: PeerTransportOptions = Object.freeze({
@@ -59,6 +67,7 @@ export const peerTransportDefaults: PeerTransportOptions = Object.freeze({
   handshakeMsMax: 3000,
   inboundCountMax: 256,
   snapshotIdleMsMax: 30_000,
+  segmentMsMax: 3000,
 });
 
 export interface PeerTransportParts {
@@ -225,13 +234,33 @@ export class PeerTransport implements Transport {
     signal: AbortSignal,
   ): AsyncGenerator<FetchSnapshotResponse, void, undefined> {
     yield* readSnapshot(request, {
+      ...this.#asking(peer, signal),
+      clock: this.#parts.clock,
+      idleMsMax: this.#options.snapshotIdleMsMax,
+    });
+  }
+
+  /**
+   * Asks a peer what it holds of a segment. Cancelled as `fetchSnapshot` is.
+   *
+   * @throws ProglogError with the peer's code, or `unavailable` if it can't be reached.
+   */
+  async readSegment(
+    peer: Peer,
+    request: ReadSegmentRequest,
+    signal: AbortSignal,
+  ): Promise<ReadSegmentResponse> {
+    const deadlineMs = this.#parts.clock.wallNow() + this.#options.segmentMsMax;
+    return readSegment(request, { ...this.#asking(peer, signal), deadlineMs });
+  }
+
+  #asking(peer: Peer, signal: AbortSignal): PeerAsking {
+    return {
       peer,
       metadata: this.#greeting(peer, undefined),
       openChannel: (address) => this.#openChannel(address),
-      clock: this.#parts.clock,
-      idleMsMax: this.#options.snapshotIdleMsMax,
       signal: AbortSignal.any([signal, this.#closing.signal]),
-    });
+    };
   }
 
   async close(): Promise<void> {
@@ -300,6 +329,6 @@ function laneOf(message: Message): Lane {
 }
 
 /** Ends a server's call with a status, as grpc-js wants it told. */
-export function endWith(call: GreetedCall, refusal: Refusal): void {
+export function endWith(call: InboundStream, refusal: Refusal): void {
   call.emit("error", refusal);
 }

@@ -4,22 +4,14 @@
  * It knows nothing of what is in them. A receiver that stops early cancels the call, and a sender
  * whose receiver is gone is told by its signal: neither leaves a stream behind.
  */
-import { status } from "@grpc/grpc-js";
-import type {
-  ClientReadableStream,
-  Metadata,
-  ServerWritableStream,
-  ServiceError,
-} from "@grpc/grpc-js";
+import type { ClientReadableStream, ServerWritableStream, ServiceError } from "@grpc/grpc-js";
 
 import type { Clock } from "../common/clock.js";
-import { isErrorCode, ProglogError } from "../common/errors.js";
+import { ProglogError } from "../common/errors.js";
 import type { FetchSnapshotRequest, FetchSnapshotResponse } from "../gen/raft/v1/raft.js";
 import { RaftService } from "../gen/raft/v1/raft.js";
-import type { Peer } from "../replica/transport.js";
-import type { Address } from "./addresses.js";
-import { requireAddress } from "./addresses.js";
-import type { HeldChannel } from "./held-channel.js";
+import type { PeerAsking } from "./segment-call.js";
+import { dial, peerError } from "./segment-call.js";
 
 /**
  * Sends a snapshot, part by part. `write` resolves when there is room for the next part, and
@@ -31,17 +23,9 @@ export type SnapshotHandler = (
   signal: AbortSignal,
 ) => Promise<void>;
 
-/** Trailer that carries the code of a ProglogError. */
-export const errorCodeKey = "proglog-code";
-
-export interface SnapshotReading {
-  readonly peer: Peer;
-  /** The handshake; undefined if this node has no cluster. */
-  readonly metadata: Metadata | undefined;
-  readonly openChannel: (address: Address) => HeldChannel;
+export interface SnapshotReading extends PeerAsking {
   readonly clock: Clock;
   readonly idleMsMax: number;
-  readonly signal: AbortSignal;
 }
 
 /** Reads the parts that a peer sends. See PeerTransport.fetchSnapshot. */
@@ -49,13 +33,8 @@ export async function* readSnapshot(
   request: FetchSnapshotRequest,
   reading: SnapshotReading,
 ): AsyncGenerator<FetchSnapshotResponse, void, undefined> {
-  const { peer, metadata, clock, idleMsMax, signal } = reading;
-  const address = requireAddress(peer.rpcAddr, `The rpcAddr of node ${peer.id}`);
-  if (metadata === undefined) {
-    throw new ProglogError("unavailable", "The node is not a member of a cluster yet.");
-  }
-  signal.throwIfAborted();
-  const channel = reading.openChannel(address);
+  const { peer, clock, idleMsMax, signal } = reading;
+  const { channel, metadata } = dial(reading);
   const { path, requestSerialize, responseDeserialize } = RaftService.fetchSnapshot;
   const call: ClientReadableStream<FetchSnapshotResponse> = channel.client.makeServerStreamRequest(
     path,
@@ -88,22 +67,12 @@ export async function* readSnapshot(
     signal.throwIfAborted();
     throw isIdle
       ? new ProglogError("unavailable", `Node ${peer.id} stopped sending its snapshot.`)
-      : errorOf(error as ServiceError);
+      : peerError(error as ServiceError);
   } finally {
     signal.removeEventListener("abort", cancel);
     cancel();
     await channel.drop();
   }
-}
-
-function errorOf(error: Partial<ServiceError>): ProglogError {
-  const [code] = error.metadata?.get(errorCodeKey) ?? [];
-  const detail = error.details ?? "The stream of a snapshot broke.";
-  if (typeof code === "string" && isErrorCode(code)) return new ProglogError(code, detail);
-  const isRefused =
-    error.code === status.FAILED_PRECONDITION || error.code === status.PERMISSION_DENIED;
-  const fallback = isRefused ? "permission-denied" : "unavailable";
-  return new ProglogError(fallback, detail, { cause: error });
 }
 
 /** Runs a handler for a call whose handshake holds, and ends the call. Never rejects. */

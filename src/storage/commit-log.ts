@@ -14,6 +14,7 @@ import { crc32 } from "node:zlib";
 
 import { assert, present } from "../common/assert.js";
 import type { Clock, Timer } from "../common/clock.js";
+import { ProglogError } from "../common/errors.js";
 import type { RecordBatch } from "../common/record.js";
 import { recordPosition } from "../common/record.js";
 import { DamageError } from "./damage.js";
@@ -91,6 +92,12 @@ interface SyncWaiter {
   readonly reject: (error: Error) => void;
 }
 
+/** Writes a copy of a segment into the draft, from its start, and says where its frames are. */
+export type SegmentWriter = (draft: DiskFile, signal: AbortSignal) => Promise<SparseIndex>;
+
+/** Told of damage in a sealed segment. */
+export type SegmentDamageListener = (baseOffset: number, damage: DamageError) => void;
+
 const padding = Buffer.alloc(8);
 
 export class CommitLog {
@@ -117,6 +124,10 @@ export class CommitLog {
   #isDirectoryNew = false;
   #syncWaiters: SyncWaiter[] = [];
   readonly #openOrder: Segment[] = [];
+  #onDamage: SegmentDamageListener = () => undefined;
+  /** The replacement of a segment that is under way, and how it is called off. */
+  #replacing: { readonly stop: AbortController; readonly done: Promise<unknown> } | undefined;
+  #isInstalling = false;
 
   /**
    * Opens the log as it was at a checkpoint: what came later is cut off, to be played again.
@@ -224,11 +235,18 @@ export class CommitLog {
     }
     if (isActive) return this.#readThrough(ref);
     // A sealed segment is taken at its word; each read checks the frames it touches.
+    return this.#sealed(segment, ref);
+  }
+
+  /** A sealed segment as it lies on the disk, durable. */
+  #sealed(segment: Segment, ref: SegmentRef): Segment {
     segment.endOffset = ref.endOffset;
     segment.bytes = ref.bytes;
     segment.writtenBytes = ref.bytes;
+    segment.syncedBytes = ref.bytes;
     segment.checksum = ref.checksum;
     segment.isSealed = true;
+    segment.isSettled = true;
     return segment;
   }
 
@@ -243,6 +261,7 @@ export class CommitLog {
       segment.endOffset = header.key + header.count;
     }
     segment.bytes = ref.bytes;
+    segment.syncedBytes = ref.bytes;
     if (segment.checksum !== ref.checksum || segment.endOffset !== ref.endOffset) {
       throw new DamageError(segment.path, 0, "the segment is not the one its checkpoint names");
     }
@@ -399,6 +418,7 @@ export class CommitLog {
       this.#isDirectoryNew = true;
       if (sealed !== undefined) {
         await sealed.saveIndex();
+        sealed.isSettled = true;
         this.#noteOpen(sealed);
       }
     };
@@ -437,7 +457,11 @@ export class CommitLog {
     const isDirectoryNew = this.#isDirectoryNew;
     this.#isDirectoryNew = false;
     const syncs = async (): Promise<void> => {
-      for (const segment of segments) await syncFile(await segment.file());
+      for (const segment of segments) {
+        const { writtenBytes } = segment;
+        await syncFile(await segment.file());
+        segment.syncedBytes = writtenBytes;
+      }
       if (!isDirectoryNew) return;
       await this.#disk.syncDirectory(this.#options.directory);
     };
@@ -476,6 +500,10 @@ export class CommitLog {
     if (cached !== undefined) return trimStart(cached, offset);
     const segment = this.#segmentOf(offset);
     this.#noteOpen(segment);
+    return this.#watched(segment, async () => this.#readFrom(segment, offset, bytesMax));
+  }
+
+  async #readFrom(segment: Segment, offset: number, bytesMax: number): Promise<RecordBatch[]> {
     const batches: RecordBatch[] = [];
     let bytes = 0;
     let expected = offset;
@@ -499,6 +527,26 @@ export class CommitLog {
       throw new DamageError(segment.path, segment.bytes, `offset ${String(offset)} is missing`);
     }
     return trimStart(batches, offset);
+  }
+
+  /** Calls back for each read, of whatever kind, that finds damage in a sealed segment. */
+  onDamage(listener: SegmentDamageListener): void {
+    this.#onDamage = listener;
+  }
+
+  async #watched<T>(segment: Segment, read: () => Promise<T>): Promise<T> {
+    try {
+      return await read();
+    } catch (error) {
+      if (error instanceof DamageError) this.#noteDamage(segment, error);
+      throw error;
+    }
+  }
+
+  /** A reader may still have had the file of a segment that has been replaced. */
+  #noteDamage(segment: Segment, damage: DamageError): void {
+    const isHeld = segment.isSealed && this.#segments.includes(segment);
+    if (isHeld && !this.#isClosed) this.#onDamage(segment.baseOffset, damage);
   }
 
   #segmentOf(offset: number): Segment {
@@ -532,7 +580,7 @@ export class CommitLog {
       const segment = present(this.#segments[ordinal], "the segment is there");
       const [first] = await this.read(segment.baseOffset, 1);
       if (first === undefined || first.timestampMs >= timestampMs) continue;
-      return this.#offsetIn(segment, timestampMs);
+      return this.#watched(segment, async () => this.#offsetIn(segment, timestampMs));
     }
     return this.startOffset;
   }
@@ -557,14 +605,122 @@ export class CommitLog {
 
   /** Bytes of a segment as they lie in its store: for a peer that lacks them. */
   async readRaw(baseOffset: number, position: number, bytes: number): Promise<Buffer> {
-    const segment = this.#segments.find((candidate) => candidate.baseOffset === baseOffset);
+    const segment = this.#segmentAt(baseOffset);
     if (segment === undefined || position + bytes > segment.writtenBytes) {
-      throw new DamageError(storeName(baseOffset), position, "the segment is not held so far");
+      throw new ProglogError("unavailable", "The segment is not held so far.");
     }
     this.#noteOpen(segment);
-    const data = await (await segment.file()).read(position, bytes);
-    if (data.length === bytes) return data;
-    throw new DamageError(segment.path, position, "the file is shorter than what was written");
+    return this.#watched(segment, async () => segment.readRaw(position, bytes));
+  }
+
+  #segmentAt(baseOffset: number): Segment | undefined {
+    return this.#segments.find((segment) => segment.baseOffset === baseOffset);
+  }
+
+  /** Segments that are sealed and wholly in their files, oldest first. */
+  sealedSegments(): readonly SegmentRef[] {
+    return this.#segments.filter((segment) => segment.isSettled).map((segment) => segment.ref);
+  }
+
+  /** One of them. */
+  sealedSegment(baseOffset: number): SegmentRef | undefined {
+    const segment = this.#segmentAt(baseOffset);
+    return segment?.isSettled === true ? segment.ref : undefined;
+  }
+
+  /** Reads a sealed segment through. Damage is told to the listener, too. */
+  async findDamage(baseOffset: number): Promise<DamageError | undefined> {
+    const segment = this.#segmentAt(baseOffset);
+    if (segment?.isSettled !== true) return undefined;
+    try {
+      await this.#watched(segment, async () => readThrough(segment));
+    } catch (error) {
+      if (error instanceof DamageError) return error;
+      throw error;
+    }
+    return undefined;
+  }
+
+  /**
+   * Puts another copy in the place of a sealed segment: readers that have the old file open go on
+   * with it, all others get the new one. Cut off anywhere, it leaves the one or the other.
+   *
+   * @param ref What the copy is; the writer has made sure that it is.
+   * @param write Its signal aborts when the log is closed, or is about to take a snapshot.
+   * @throws What the writer throws, DiskError; ProglogError if it can't be done now.
+   */
+  async replaceSegment(ref: SegmentRef, write: SegmentWriter): Promise<void> {
+    // What is not durable yet is made so first: its sync must not come to a file that is gone.
+    if (this.#segmentAt(ref.baseOffset)?.isAtRest !== true) await this.sync();
+    assert(this.#replacing === undefined, "one segment is replaced at a time");
+    const segment = this.#segmentAt(ref.baseOffset);
+    const canReplace = !this.#isClosed && !this.#hasFailed && !this.#isInstalling;
+    if (segment?.isAtRest !== true || !canReplace) {
+      throw new ProglogError("unavailable", "The segment can't be replaced now.");
+    }
+    const stop = new AbortController();
+    const replacing = this.#replace(segment, ref, { write, signal: stop.signal });
+    const done = replacing.catch(() => undefined);
+    this.#replacing = { stop, done };
+    try {
+      await replacing;
+    } finally {
+      this.#replacing = undefined;
+    }
+  }
+
+  async #replace(
+    segment: Segment,
+    ref: SegmentRef,
+    { write, signal }: { readonly write: SegmentWriter; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const { directory } = this.#options;
+    const draft = `${segment.path}.repair`;
+    const index = await this.#writeDraft(draft, write, signal);
+    await this.#disk.rename(draft, segment.path);
+    const replacement = this.#sealed(new Segment(this.#disk, directory, ref.baseOffset), ref);
+    this.#segments[this.#segments.indexOf(segment)] = replacement;
+    const open = this.#openOrder.indexOf(segment);
+    if (open >= 0) this.#openOrder.splice(open, 1);
+    segment.retire();
+    try {
+      await this.#disk.syncDirectory(directory);
+      await replacement.saveIndexAs(index);
+    } catch (error) {
+      // A full disk has no room for an index: it is made when it is needed. Of a sync that fails
+      // nobody knows what else of the directory it was to make durable (ADR-0004).
+      if (error instanceof DiskError && error.fault === "full") return;
+      this.#fail(error as Error);
+      throw error;
+    }
+  }
+
+  async #writeDraft(
+    draft: string,
+    write: SegmentWriter,
+    signal: AbortSignal,
+  ): Promise<SparseIndex> {
+    const { directory } = this.#options;
+    const names = await this.#disk.list(directory);
+    if (names.some((name) => `${directory}/${name}` === draft)) await this.#disk.remove(draft);
+    const file = await this.#disk.create(draft);
+    try {
+      const index = await write(file, signal);
+      await syncFile(file);
+      signal.throwIfAborted();
+      await file.close();
+      return index;
+    } catch (error) {
+      await file.close();
+      await this.#disk.remove(draft);
+      throw error;
+    }
+  }
+
+  /** Calls off the replacement that is under way; what it did is done, or undone. */
+  async #stopReplacing(): Promise<void> {
+    this.#replacing?.stop.abort(new ProglogError("unavailable", "The log is busy, or closing."));
+    await this.#replacing?.done;
   }
 
   /**
@@ -573,6 +729,20 @@ export class CommitLog {
    * is replaced starts with the bytes that it had.
    */
   async install(
+    state: CommitLogState,
+    incoming: string,
+    fetched: ReadonlySet<number>,
+  ): Promise<void> {
+    this.#isInstalling = true;
+    try {
+      await this.#stopReplacing();
+      await this.#install(state, incoming, fetched);
+    } finally {
+      this.#isInstalling = false;
+    }
+  }
+
+  async #install(
     state: CommitLogState,
     incoming: string,
     fetched: ReadonlySet<number>,
@@ -605,9 +775,25 @@ export class CommitLog {
     if (!this.#hasFailed && !this.#isFull) await this.sync().catch(() => undefined);
     this.#isClosed = true;
     this.#delay?.cancel();
+    await this.#stopReplacing();
     for (const segment of this.#segments) await segment.close();
     this.#tail.clear();
   }
+}
+
+/** @throws DamageError unless every frame, and all of them together, are what was written. */
+async function readThrough(segment: Segment): Promise<void> {
+  let checksum = 0;
+  let expected = segment.baseOffset;
+  for await (const { header, position, bytes } of segment.frames(0)) {
+    if (header.key !== expected) {
+      throw new DamageError(segment.path, position, `offset ${String(expected)} is missing`);
+    }
+    expected += header.count;
+    checksum = crc32(bytes, checksum);
+  }
+  if (checksum === segment.checksum && expected === segment.endOffset) return;
+  throw new DamageError(segment.path, 0, "the segment is not what was written");
 }
 
 function filesOf(baseOffset: number): string[] {

@@ -11,8 +11,8 @@ export class DamageError extends Error {
   readonly position: number;
   readonly what: string;
 
-  constructor(file: string, position: number, what: string) {
-    super(`${file} at ${String(position)}: ${what}`);
+  constructor(file: string, position: number, what: string, cause?: unknown) {
+    super(`${file} at ${String(position)}: ${what}`, { cause });
     this.file = file;
     this.position = position;
     this.what = what;

@@ -8,7 +8,7 @@
 import { assert } from "../common/assert.js";
 import { DamageError } from "./damage.js";
 import type { Disk, DiskFile } from "./disk.js";
-import { readWholeFile, replaceFile } from "./disk.js";
+import { DiskError, readWholeFile, replaceFile } from "./disk.js";
 import type { FrameHeader } from "./frame.js";
 import {
   frameBytesOf,
@@ -66,6 +66,11 @@ export class Segment {
   /** CRC-32 of `bytes`. */
   checksum = 0;
   isSealed = false;
+  /** Bytes that are durable. */
+  syncedBytes = 0;
+  /** Sealed, wholly in its file, and its index too: neither is written to any more. */
+  isSettled = false;
+  #isRetired = false;
   #readerCount = 0;
   readonly #disk: Disk;
   readonly #directory: string;
@@ -118,6 +123,9 @@ export class Segment {
       const file = await this.#disk.open(this.path);
       this.#file = file;
       return file;
+    } catch (error) {
+      if (!(error instanceof DiskError) || error.fault !== "not-found") throw error;
+      throw new DamageError(this.path, 0, "the file is missing", error);
     } finally {
       this.#opening = undefined;
     }
@@ -137,6 +145,21 @@ export class Segment {
     void file?.close();
   }
 
+  /** Another file has its name now: the old one is closed when its last reader is done. */
+  retire(): void {
+    this.#isRetired = true;
+    this.#closeIfRetired();
+  }
+
+  #closeIfRetired(): void {
+    if (this.#isRetired && !this.isBeingRead) this.release();
+  }
+
+  /** True if it is settled, and durable. */
+  get isAtRest(): boolean {
+    return this.isSettled && this.syncedBytes === this.bytes;
+  }
+
   async close(): Promise<void> {
     if (this.isSealed) this.#index = undefined;
     await this.#opening?.catch(() => undefined);
@@ -147,7 +170,10 @@ export class Segment {
 
   /** Writes the index beside a sealed store. Losing it costs a scan. */
   async saveIndex(): Promise<void> {
-    const index = await this.#usableIndex();
+    await this.saveIndexAs(await this.#usableIndex());
+  }
+
+  async saveIndexAs(index: SparseIndex): Promise<void> {
     const path = `${this.#directory}/${indexName(this.baseOffset)}`;
     await replaceFile(this.#disk, path, index.encode(this));
     // From now on it can be had back from its file.
@@ -192,11 +218,41 @@ export class Segment {
 
   /** Position of the last indexed frame whose timestamp is before the time. */
   async positionBefore(timestampMs: number): Promise<number> {
+    return this.#reading(async (file) => this.#positionBefore(file, timestampMs));
+  }
+
+  /** Bytes as they lie in the store. @throws DamageError if it is shorter than what was written. */
+  async readRaw(position: number, bytes: number): Promise<Buffer> {
+    return this.#reading(async (file) => {
+      const data = await this.#read(file, position, bytes);
+      if (data.length < bytes) throw this.#tooShort(position + data.length);
+      return data;
+    });
+  }
+
+  async #reading<T>(read: (file: DiskFile) => Promise<T>): Promise<T> {
     this.#readerCount += 1;
     try {
-      return await this.#positionBefore(await this.file(), timestampMs);
+      return await read(await this.file());
     } finally {
       this.#readerCount -= 1;
+      this.#closeIfRetired();
+    }
+  }
+
+  #tooShort(bytes: number): DamageError {
+    return new DamageError(this.path, bytes, "the file is shorter than what was written");
+  }
+
+  /** Bytes that the disk can't give back are as good as wrong ones. */
+  async #read(file: DiskFile, position: number, bytes: number): Promise<Buffer> {
+    try {
+      return await file.read(position, bytes);
+    } catch (error) {
+      // A file that was closed meanwhile is no fault of the disk.
+      const isFault = error instanceof DiskError && error.fault === "io" && this.#file === file;
+      if (!isFault) throw error;
+      throw new DamageError(this.path, position, "the disk can't read it", error);
     }
   }
 
@@ -207,7 +263,7 @@ export class Segment {
     while (low < high) {
       const middle = (low + high) >> 1;
       const position = index.positionAt(middle);
-      const header = readHeader(await file.read(position, frameHeaderBytes + 0xffff), 0);
+      const header = readHeader(await this.#read(file, position, frameHeaderBytes + 0xffff), 0);
       if (header === undefined) throw new DamageError(this.path, position, "a frame is damaged");
       if (header.timestampMs < timestampMs) low = middle + 1;
       else high = middle;
@@ -222,6 +278,7 @@ export class Segment {
       yield* this.#frames(await this.file(), from);
     } finally {
       this.#readerCount -= 1;
+      this.#closeIfRetired();
     }
   }
 
@@ -248,15 +305,9 @@ export class Segment {
       }
       // Taken once: the segment may grow while this reads.
       const readable = Math.min(wanted, this.writtenBytes - position);
-      chunk = await file.read(position, readable);
+      chunk = await this.#read(file, position, readable);
       chunkPosition = position;
-      if (chunk.length < readable) {
-        throw new DamageError(
-          this.path,
-          position + chunk.length,
-          "the file is shorter than what was written",
-        );
-      }
+      if (chunk.length < readable) throw this.#tooShort(position + chunk.length);
     }
   }
 
@@ -268,12 +319,16 @@ export class Segment {
 
   #isOurs(header: FrameHeader, chunk: Buffer, at: number): boolean {
     return (
-      header.fileId === this.baseOffset &&
-      header.kind === frameKinds.records &&
       header.key >= this.baseOffset &&
+      isFrameOf(this.baseOffset, header) &&
       isBodyValid(chunk, at, header)
     );
   }
+}
+
+/** True if the header is one of records, of the segment with this base offset. */
+export function isFrameOf(baseOffset: number, header: FrameHeader): boolean {
+  return header.fileId === baseOffset && header.kind === frameKinds.records;
 }
 
 /** The frame at a place of a chunk, if the whole of it is there. */

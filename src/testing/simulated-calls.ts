@@ -5,6 +5,7 @@
 import { ProglogError } from "../common/errors.js";
 import type { LeaderHint } from "../common/errors.js";
 import type { Producer } from "../machine/producers.js";
+import type { SegmentSource } from "../replica/segment-exchange.js";
 import type { SnapshotPart, SnapshotSource } from "../replica/snapshot-parts.js";
 import type {
   AppendAnswer,
@@ -105,6 +106,22 @@ export class SimulatedCalls implements PeerCalls {
       timeoutMs,
     });
   }
+}
+
+/** Asks peers for segments. */
+export function simulatedSegments(parts: CallParts): SegmentSource {
+  const { network, host, process } = parts;
+  return async (peer, request, signal) => {
+    signal.throwIfAborted();
+    const lost = (): ProglogError =>
+      new ProglogError("unavailable", `${peer.name} did not answer.`);
+    const caller = { host, process, timeoutMs: callTimeoutMs, lost };
+    const { ref, data } = await network.call(caller, hostOf(peer.rpcAddr), async (endpoint) => {
+      if (endpoint.self.id !== peer.id) throw lost();
+      return (endpoint as CallEndpoint).core().replica.segment(request);
+    });
+    return { ref, data: Buffer.from(data) };
+  };
 }
 
 /** Fetches snapshots from peers, a part a call. */

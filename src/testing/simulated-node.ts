@@ -3,6 +3,7 @@
  * a simulated disk, network and clock. It can be killed, cut from power, paused, stopped as asked
  * and wiped; what it is started with never changes.
  */
+import type { NodeObserver } from "../agent/node-core.js";
 import { NodeCore } from "../agent/node-core.js";
 import { NodeDirectory } from "../agent/node-directory.js";
 import type { NodeOptions } from "../agent/options.js";
@@ -11,7 +12,7 @@ import { silentLogger } from "../observability/logger.js";
 import type { Member } from "../raft/index.js";
 import type { Checkpoint } from "../storage/checkpoint.js";
 import type { SeededRandom } from "./seeded-random.js";
-import { SimulatedCalls, simulatedSnapshots } from "./simulated-calls.js";
+import { SimulatedCalls, simulatedSegments, simulatedSnapshots } from "./simulated-calls.js";
 import type { CallEndpoint } from "./simulated-calls.js";
 import { SimulatedCheckpoints } from "./simulated-checkpoints.js";
 import type { CrashMode, SimulatedDisk } from "./simulated-disk.js";
@@ -27,6 +28,7 @@ export interface SimulatedNodeParts {
   readonly disk: SimulatedDisk;
   readonly options: NodeOptions;
   readonly logger?: Logger;
+  readonly observer?: NodeObserver;
   /** The node's clock against virtual time; asked at each start. */
   readonly clockRate?: () => number;
   /** Told of each checkpoint, and its bytes, before it is written. */
@@ -34,6 +36,15 @@ export interface SimulatedNodeParts {
   /** The node has ended by itself: its disk, an invariant, or what it found at its start. */
   readonly onFailed: (node: SimulatedNode, error: Error) => void;
 }
+
+const nothing = (): void => undefined;
+const silentObserver: NodeObserver = {
+  damageFound: nothing,
+  segmentDamaged: nothing,
+  segmentRepaired: nothing,
+  segmentsDiffer: nothing,
+  appended: nothing,
+};
 
 /** One life of a node's process. */
 export interface NodeLife {
@@ -112,9 +123,10 @@ export class SimulatedNode {
       ...{ directory, self, transport, random, logger, options },
       peers: new SimulatedCalls({ network, host, process }),
       snapshots: simulatedSnapshots({ network, host, process }),
+      segments: simulatedSegments({ network, host, process }),
       resolve: async (address) => Promise.resolve([address]),
       clock: process,
-      observer: { damageFound: () => undefined, appended: () => undefined },
+      observer: this.#parts.observer ?? silentObserver,
     });
     const endpoint: CallEndpoint = {
       ...{ process, self, transport },

@@ -32,7 +32,8 @@ describe("the option table", () => {
       const { defaultText, unit } = optionTable[key];
       const value = defaults[key];
       if (typeof value !== "number") continue;
-      expect(defaultText, key).toBe(unit === "bytes" ? formatBytes(value) : String(value));
+      const isBytes = unit === "bytes" || unit === "bytes per second";
+      expect(defaultText, key).toBe(isBytes ? formatBytes(value) : String(value));
     }
   });
 
@@ -40,6 +41,7 @@ describe("the option table", () => {
     for (const key of optionKeys) {
       const { unit } = optionTable[key];
       if (unit === "bytes") expect(key).toMatch(/Bytes(Max|Min)?$/);
+      if (unit === "bytes per second") expect(key).toMatch(/BytesPerSecond$/);
       if (unit === "milliseconds") expect(key).toMatch(/Ms$/);
     }
   });

@@ -84,7 +84,7 @@ export const hostMutants: readonly Mutant[] = [
     also: [
       {
         file: "src/replica/replica.ts",
-        find: "    } else if (this.#proposals.add(append, timeoutMs, done)) {",
+        find: "    } else if (this.#proposals.add(append, timeoutMs, done, onDurable)) {",
         replace:
           "    } else if ((append.expectedOffset ?? this.commitLog.endOffset) !== this.commitLog.endOffset) {\n" +
           '      done(new ProglogError("expected-offset-mismatch", "", { fields: { actualOffset: 0 } }));\n' +
@@ -149,5 +149,13 @@ export const hostMutants: readonly Mutant[] = [
     file: "src/replica/replica.ts",
     find: "const truncateFrom = snapshot.keepsSuffix ? undefined : 1;",
     replace: "const truncateFrom = undefined;",
+  },
+  {
+    name: "damage-noticed-and-not-repaired",
+    rule: "R-D9",
+    why: "what one disk has lost stays lost on its node, until the last good copy is lost, too",
+    file: "src/replica/segment-repair.ts",
+    find: "    onDamaged();\n    this.#schedule();\n",
+    replace: "    onDamaged();\n",
   },
 ];

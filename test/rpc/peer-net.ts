@@ -14,6 +14,7 @@ import { enlargeServerWindow, serverChannelOptions } from "../../src/rpc/http2-w
 import { PeerTransport } from "../../src/rpc/peer-transport.js";
 import type { PeerTransportOptions } from "../../src/rpc/peer-transport.js";
 import { addRaftService } from "../../src/rpc/raft-service.js";
+import type { SegmentHandler } from "../../src/rpc/segment-wire.js";
 import type { SnapshotHandler } from "../../src/rpc/snapshot-stream.js";
 import type { TransportNet, TransportNode } from "../replica/transport-contract.js";
 
@@ -35,6 +36,7 @@ export interface PeerNodeOptions {
   readonly port?: number;
   readonly options?: Partial<PeerTransportOptions>;
   readonly snapshots?: SnapshotHandler;
+  readonly segments?: SegmentHandler;
 }
 
 export const testClusterId = "11111111-1111-4111-8111-111111111111";
@@ -94,7 +96,7 @@ class LoopbackNode implements PeerNode {
     transport.onUnreachable((peer) => this.unreachable.push(peer));
     transport.onPeerAddress((member) => this.addresses.push(member));
     const server = new Server(serverChannelOptions());
-    addRaftService(server, transport, this.#options.snapshots);
+    addRaftService(server, transport, this.#options.snapshots, this.#options.segments);
     this.#port = await new Promise<number>((resolve, reject) => {
       server.bindAsync(this.member.rpcAddr, ServerCredentials.createInsecure(), (error, port) => {
         if (error === null) resolve(port);

@@ -2,6 +2,8 @@
  * What a node would find after losing its power now: read straight from the durable bytes of its
  * simulated disk, by a reader of its own, so that the code under test does not judge itself.
  */
+import { crc32 } from "node:zlib";
+
 import type { Configuration } from "../../src/raft/index.js";
 import {
   frameBody,
@@ -11,6 +13,8 @@ import {
   readHeader,
 } from "../../src/storage/frame.js";
 import { raftFileHeaderBytes, sequenceOf } from "../../src/storage/raft-file.js";
+import type { SegmentRef } from "../../src/storage/segment.js";
+import { storeName } from "../../src/storage/segment.js";
 import { checkpointFile } from "../../src/testing/simulated-checkpoints.js";
 import type { SimulatedDisk } from "../../src/testing/simulated-disk.js";
 import { SimulatedDirectory } from "../../src/testing/simulated-file-system.js";
@@ -34,6 +38,7 @@ interface Covered {
   readonly appliedIndex: number;
   readonly appliedTerm: number;
   readonly configuration: string;
+  readonly segments: readonly SegmentRef[];
 }
 
 interface HeldConfiguration {
@@ -119,12 +124,31 @@ function votersOf(configuration: string): readonly string[] {
   return voters.map((voter) => voter.id);
 }
 
+/** A sealed segment, as the checkpoint names it. */
+export interface SealedSegment {
+  readonly path: string;
+  readonly bytes: number;
+  /** True if the file is what was written. */
+  readonly isWhole: boolean;
+}
+
+/** The segments that are taken at their word at a start: all that are sealed by then. */
+export function sealedSegments(disk: SimulatedDisk): SealedSegment[] {
+  return coveredBy(disk)
+    .segments.slice(0, -1)
+    .map(({ baseOffset, bytes, checksum }) => {
+      const path = `log/${storeName(baseOffset)}`;
+      const held = disk.durableBytes(path)?.subarray(0, bytes) ?? Buffer.alloc(0);
+      return { path, bytes, isWhole: held.length === bytes && crc32(held) === checksum };
+    });
+}
+
 function durableNames(disk: SimulatedDisk, directory: string): string[] {
   const node = disk.fileSystem.findDurable(directory);
   return node instanceof SimulatedDirectory ? [...node.durable.keys()].sort() : [];
 }
 
-const nothing: Covered = { appliedIndex: 0, appliedTerm: 0, configuration: "" };
+const nothing: Covered = { appliedIndex: 0, appliedTerm: 0, configuration: "", segments: [] };
 
 function coveredBy(disk: SimulatedDisk): Covered {
   const bytes = disk.durableBytes(checkpointFile);

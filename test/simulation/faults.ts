@@ -14,7 +14,7 @@ import type { CrashMode, DiskCall, DiskVerdict } from "../../src/testing/simulat
 import { SimulatedDirectory } from "../../src/testing/simulated-file-system.js";
 import type { SimulatedNode } from "../../src/testing/simulated-node.js";
 import type { FaultClass } from "./plan.js";
-import { durableImage, provenBytes } from "./durable-image.js";
+import { durableImage, provenBytes, sealedSegments } from "./durable-image.js";
 import type { World } from "./world.js";
 
 type Fault = (node: SimulatedNode) => void;
@@ -22,6 +22,7 @@ type Fault = (node: SimulatedNode) => void;
 export class Faults {
   readonly #world: World;
   readonly #random: SeededRandom;
+  readonly #flipRandom: SeededRandom;
   readonly #isOver: () => boolean;
   #isHealed = false;
   /** The one node whose disk may rot or be replaced in this run: the others keep good copies. */
@@ -34,10 +35,12 @@ export class Faults {
     this.#isOver = isOver;
     this.#random = new SeededRandom(world.plan.seed, "faults");
     this.#victim = this.#random.pick(world.nodes);
+    this.#flipRandom = new SeededRandom(world.plan.seed, "flips");
   }
 
   start(): void {
     const { plan } = this.#world;
+    if (plan.flipsBits) this.#nextFlip();
     if (plan.faults.has("usurpers")) this.#startOnceFormed(200);
     else if (plan.faults.size > 0) this.#next();
   }
@@ -135,6 +138,34 @@ export class Faults {
       this.#faults[kind](node);
       this.#next();
     });
+  }
+
+  #nextFlip(): void {
+    this.#later(this.#flipRandom.exponential(500), () => {
+      if (this.#isOver()) return;
+      this.#flip();
+      this.#nextFlip();
+    });
+  }
+
+  /** A bit of a sealed segment flips, on any node, as long as another keeps that segment whole. */
+  #flip(): void {
+    const { nodes, flipped } = this.#world;
+    const random = this.#flipRandom;
+    const node = random.pick(nodes);
+    const segments = sealedSegments(node.disk);
+    if (segments.length === 0 || this.#churned !== undefined) return;
+    const { path, bytes } = random.pick(segments);
+    const position = random.integer(0, bytes - 1);
+    // What else is done to the victim's disk counts it out.
+    const others = nodes.filter((other) => other !== node && other !== this.#victim);
+    const isKept = others.some((other) =>
+      sealedSegments(other.disk).some((segment) => segment.path === path && segment.isWhole),
+    );
+    if (!isKept || node.disk.durableBytes(path) === undefined) return;
+    flipped.add(node.name);
+    this.#world.inject("flip", node.name, `${path} at ${String(position)}`);
+    node.disk.corrupt(path, position, random.integer(0, 7));
   }
 
   readonly #faults: Readonly<Record<FaultClass, Fault>> = {
@@ -554,7 +585,8 @@ export class Faults {
     const isFit = (each: SimulatedNode): boolean =>
       each.life !== undefined && !each.isPaused && each !== this.#world.damaged;
     if (this.#swapped !== undefined || other === node || !isFit(node) || !isFit(other)) return;
-    if (this.#churned !== undefined || this.#spoilsDisks) return;
+    const { flipsBits } = this.#world.plan;
+    if (this.#churned !== undefined || this.#spoilsDisks || flipsBits) return;
     this.#swapped = [node, other];
     this.#world.inject("swap", node.name, `its disk with that of ${other.name}`);
     this.#exchange(node, other);
@@ -584,6 +616,9 @@ export class Faults {
     const leader = this.#world.leader();
     const id = node.life?.self.id;
     if (this.#churned !== undefined || id === undefined || leader?.life === undefined) return;
+    // A new node in an exchanged place is asked to join by nobody; and what is whole on this one
+    // may be whole nowhere else.
+    if (this.#swapped !== undefined || !this.#isWholeElsewhere(node)) return;
     this.#churned = node;
     const { core } = leader.life;
     this.#world.inject("removal", node.name, `asked of ${leader.name}`);
@@ -604,6 +639,11 @@ export class Faults {
     this.#later(20_000, () => {
       this.#churned = undefined;
     });
+  }
+
+  #isWholeElsewhere(node: SimulatedNode): boolean {
+    const others = this.#world.nodes.filter((other) => other !== node && other !== this.#victim);
+    return others.every(({ disk }) => sealedSegments(disk).every(({ isWhole }) => isWhole));
   }
 
   /** An empty disk in place of the node's own: what starts is a new node under the old name. */

@@ -45,6 +45,8 @@ export interface Plan {
   readonly seed: number;
   readonly nodeCount: number;
   readonly faults: ReadonlySet<FaultClass>;
+  /** Bits of sealed segments flip on all nodes, each segment whole on one of them. */
+  readonly flipsBits: boolean;
   /** Mean virtual time between two faults. */
   readonly faultMeanMs: number;
   readonly link: LinkFaults;
@@ -81,7 +83,7 @@ const kibibyte = 1024;
 
 export function planOf(seed: number, nodeCount?: number): Plan {
   const random = new SeededRandom(seed, "storm");
-  const plan = withCopies(withMore(swarmPlan(seed, nodeCount)));
+  const plan = withScrub(withCopies(withMore(swarmPlan(seed, nodeCount))));
   return random.chance(stormRate) ? stormPlan(plan, random, nodeCount) : plan;
 }
 
@@ -158,6 +160,7 @@ function swarmPlan(seed: number, nodeCount: number | undefined): Plan {
       copiesRate: 0,
     },
     healsQuorumFirst: false,
+    flipsBits: false,
   };
 }
 
@@ -172,6 +175,18 @@ function withMore(plan: Plan): Plan {
     link: { ...plan.link, gridMs: random.pick([0, 0, 5, 40]) },
     clients: { ...plan.clients, conditionalRate: random.pick([0.15, 0.15, 0.15, 0.7]) },
   };
+}
+
+/** How damage is looked for and repaired; by chance of its own, too. */
+function withScrub(plan: Plan): Plan {
+  const random = new SeededRandom(plan.seed, "scrub");
+  const options = {
+    ...plan.options,
+    scrubBytesPerSecond: kibibyte * random.pick([0, 4, 64]),
+    scrubRestMs: random.pick([1000, 5000]),
+    repairBytesPerSecond: kibibyte * random.pick([8, 1024]),
+  };
+  return { ...plan, options, flipsBits: random.chance(0.3) };
 }
 
 /**
@@ -215,6 +230,9 @@ function planOptions(random: SeededRandom, electionTimeoutMs: number): PlannedOp
     tailCacheBytes: kibibyte * random.pick([1, 8, 64]),
     pendingBytesMax: 64 * kibibyte,
     diskFreeBytesMin: 64 * kibibyte,
+    scrubBytesPerSecond: 0,
+    scrubRestMs: 1000,
+    repairBytesPerSecond: kibibyte,
     httpConnectionsMax: 1,
     streamsMax: 1,
     logLevel: "silent",

@@ -42,6 +42,8 @@ export interface RunReport {
   readonly rejected: number;
   readonly reads: number;
   readonly leaders: number;
+  /** Sealed segments that were made whole from other nodes. */
+  readonly repaired: number;
   readonly committedIndex: number;
   readonly violation: Violation | undefined;
   /** The latest events, oldest first. */
@@ -374,13 +376,37 @@ class Run {
           offset = batch.offset + batch.count;
         }
       } catch (error) {
-        const isExcused = node === this.#world.damaged;
+        const isExcused = this.#world.mayBeDamaged(node.name);
         if ((error as Error).name !== "DamageError" || !isExcused) throw error;
+        if (await this.#isRepaired(node, offset)) continue;
         // Named, and not served: what is damaged here is whole on the others.
         return { node: node.name, records, mayLag: true };
       }
     }
     return { node: node.name, records };
+  }
+
+  /** What is sealed comes back from the others; only of the active segment there is no copy yet. */
+  async #isRepaired(node: SimulatedNode, offset: number): Promise<boolean> {
+    const { simulation } = this.#world;
+    const commitLog = node.life?.core.replica.commitLog;
+    const segments = commitLog?.sealedSegments() ?? [];
+    const isSealed = segments.some((ref) => ref.baseOffset <= offset && offset < ref.endOffset);
+    if (commitLog === undefined || !isSealed) return false;
+    const deadlineMs = simulation.nowMs + restMs;
+    while (simulation.nowMs < deadlineMs) {
+      await new Promise<void>((resolve) => {
+        simulation.schedule(200, resolve);
+      });
+      const isWhole = await commitLog.read(offset, 1).then(
+        () => true,
+        () => false,
+      );
+      if (isWhole) return true;
+    }
+    const seconds = String(restMs / 1000);
+    const what = `offset ${offset} of ${node.name} is still damaged after ${seconds} s`;
+    return this.#world.violate("R-D9", `A sealed segment is not repaired: ${what}.`);
   }
 
   #counts(): { acknowledged: number; unknown: number; rejected: number; reads: number } {
@@ -402,6 +428,7 @@ class Run {
       injected,
       ...this.#counts(),
       leaders: this.#invariants.leaderCount,
+      repaired: this.#world.repairedCount,
       committedIndex: this.#invariants.committedIndex,
       violation,
       events: trace.events,

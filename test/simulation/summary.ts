@@ -13,6 +13,7 @@ export interface SeedResult {
   readonly rejected: number;
   readonly reads: number;
   readonly leaders: number;
+  readonly repaired: number;
   readonly injected: readonly (readonly [string, number])[];
   readonly hash: string;
   /** The report of the failure; undefined if all went well. */
@@ -23,12 +24,12 @@ const msPerHour = 3_600_000;
 
 export function resultOf(report: RunReport): SeedResult {
   const { plan, steps, virtualMs, injected, violation, hash } = report;
-  const { acknowledged, unknown, rejected, reads, leaders } = report;
+  const { acknowledged, unknown, rejected, reads, leaders, repaired } = report;
   return {
     seed: plan.seed,
     steps,
     nodeHours: (virtualMs * plan.nodeCount) / msPerHour,
-    ...{ acknowledged, unknown, rejected, reads, leaders, hash },
+    ...{ acknowledged, unknown, rejected, reads, leaders, repaired, hash },
     injected: [...injected],
     failure: violation?.message,
   };
@@ -65,7 +66,8 @@ export class Summary {
       `${this.steps} steps, ${this.#sum((run) => run.nodeHours).toFixed(2)} node-hours of virtual time`,
       `${this.#sum((run) => run.acknowledged)} appends acknowledged, ` +
         `${this.#sum((run) => run.unknown)} unknown, ${this.#sum((run) => run.rejected)} rejected; ` +
-        `${this.#sum((run) => run.reads)} reads; ${this.#sum((run) => run.leaders)} leaders`,
+        `${this.#sum((run) => run.reads)} reads; ${this.#sum((run) => run.leaders)} leaders; ` +
+        `${this.#sum((run) => run.repaired)} segments repaired`,
       `faults: ${faults.map(([kind, count]) => `${kind} ${count}`).join(", ")}`,
     ].join("\n");
   }

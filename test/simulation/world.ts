@@ -53,6 +53,10 @@ export class World {
   readonly failures: { readonly node: SimulatedNode; readonly error: Error }[] = [];
   /** The node whose disk was damaged; what it says of damage is right. */
   damaged: SimulatedNode | undefined;
+  /** Nodes of which sealed segments were damaged. */
+  readonly flipped = new Set<string>();
+  /** Segments that were repaired. */
+  repairedCount = 0;
   violation: Violation | undefined;
   /** The highest end of the log that a client was told of. */
   endOffsetSeen = 0;
@@ -156,6 +160,13 @@ export class World {
         this.note(name, level, text);
         // No fault takes a file away, or puts one where there was none.
         if (/not-found|: exists/.test(text)) this.violation ??= new Violation("files", text);
+        if (event === "segment-damaged" && !this.mayBeDamaged(name)) {
+          this.violation ??= new Violation(
+            "damage",
+            `${name} finds damage where none was: ${text}`,
+          );
+        }
+        if (event === "segment-repaired") this.repairedCount += 1;
       };
     const logger: Logger = {
       debug: () => undefined,
@@ -165,6 +176,11 @@ export class World {
       child: () => logger,
     };
     return logger;
+  }
+
+  /** True for a node that may rightly say that something of its log is damaged. */
+  mayBeDamaged(name: string): boolean {
+    return this.damaged?.name === name || this.flipped.has(name);
   }
 
   /** Adds what happened to the trace. */

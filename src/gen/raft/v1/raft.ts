@@ -13,10 +13,13 @@ import {
   type ClientDuplexStream,
   type ClientOptions,
   type ClientReadableStream,
+  type ClientUnaryCall,
   type handleBidiStreamingCall,
   type handleServerStreamingCall,
+  type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
+  type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
@@ -138,6 +141,28 @@ export interface FetchSnapshotResponse {
 export interface SegmentChunk {
   baseOffset: bigint;
   position: bigint;
+  data: Buffer;
+  /** CRC-32 of data. */
+  checksum: number;
+}
+
+export interface ReadSegmentRequest {
+  group: number;
+  baseOffset: bigint;
+  /** From which byte of the segment on. */
+  position: bigint;
+  /** How many bytes, at most 1 MiB; 0 asks only what is held. */
+  bytes: number;
+}
+
+export interface ReadSegmentResponse {
+  /** Missing if the node has no such segment, or it is still being written. */
+  segment:
+    | SegmentRef
+    | undefined;
+  /** Offset after the segment's last record. */
+  endOffset: bigint;
+  /** Fewer than asked for only where the segment ends. */
   data: Buffer;
   /** CRC-32 of data. */
   checksum: number;
@@ -1283,6 +1308,173 @@ export const SegmentChunk: MessageFns<SegmentChunk> = {
   },
 };
 
+function createBaseReadSegmentRequest(): ReadSegmentRequest {
+  return { group: 0, baseOffset: 0n, position: 0n, bytes: 0 };
+}
+
+export const ReadSegmentRequest: MessageFns<ReadSegmentRequest> = {
+  encode(message: ReadSegmentRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.group !== 0) {
+      writer.uint32(8).uint32(message.group);
+    }
+    if (message.baseOffset !== 0n) {
+      if (BigInt.asUintN(64, message.baseOffset) !== message.baseOffset) {
+        throw new globalThis.Error("value provided for field message.baseOffset of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.baseOffset);
+    }
+    if (message.position !== 0n) {
+      if (BigInt.asUintN(64, message.position) !== message.position) {
+        throw new globalThis.Error("value provided for field message.position of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.position);
+    }
+    if (message.bytes !== 0) {
+      writer.uint32(32).uint32(message.bytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadSegmentRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadSegmentRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.group = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.baseOffset = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.position = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.bytes = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReadSegmentResponse(): ReadSegmentResponse {
+  return { segment: undefined, endOffset: 0n, data: Buffer.alloc(0), checksum: 0 };
+}
+
+export const ReadSegmentResponse: MessageFns<ReadSegmentResponse> = {
+  encode(message: ReadSegmentResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.segment !== undefined) {
+      SegmentRef.encode(message.segment, writer.uint32(10).fork()).join();
+    }
+    if (message.endOffset !== 0n) {
+      if (BigInt.asUintN(64, message.endOffset) !== message.endOffset) {
+        throw new globalThis.Error("value provided for field message.endOffset of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.endOffset);
+    }
+    if (message.data.length !== 0) {
+      writer.uint32(26).bytes(message.data);
+    }
+    if (message.checksum !== 0) {
+      writer.uint32(32).uint32(message.checksum);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadSegmentResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadSegmentResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.segment = SegmentRef.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.endOffset = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.data = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.checksum = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 /** Raft carries the consensus messages of one node to another. */
 export type RaftService = typeof RaftService;
 export const RaftService = {
@@ -1310,6 +1502,19 @@ export const RaftService = {
       Buffer.from(FetchSnapshotResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): FetchSnapshotResponse => FetchSnapshotResponse.decode(value),
   },
+  /**
+   * Says what the node holds of a sealed segment, and sends bytes of it: to compare it with the
+   * caller's, and to repair that.
+   */
+  readSegment: {
+    path: "/raft.v1.Raft/ReadSegment" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReadSegmentRequest): Buffer => Buffer.from(ReadSegmentRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadSegmentRequest => ReadSegmentRequest.decode(value),
+    responseSerialize: (value: ReadSegmentResponse): Buffer => Buffer.from(ReadSegmentResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReadSegmentResponse => ReadSegmentResponse.decode(value),
+  },
 } as const;
 
 export interface RaftServer extends UntypedServiceImplementation {
@@ -1320,6 +1525,11 @@ export interface RaftServer extends UntypedServiceImplementation {
   exchange: handleBidiStreamingCall<ExchangeRequest, ExchangeResponse>;
   /** Sends a snapshot: the checkpoint of the machine, then the segments that the caller lacks. */
   fetchSnapshot: handleServerStreamingCall<FetchSnapshotRequest, FetchSnapshotResponse>;
+  /**
+   * Says what the node holds of a sealed segment, and sends bytes of it: to compare it with the
+   * caller's, and to repair that.
+   */
+  readSegment: handleUnaryCall<ReadSegmentRequest, ReadSegmentResponse>;
 }
 
 export interface RaftClient extends Client {
@@ -1340,6 +1550,25 @@ export interface RaftClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<FetchSnapshotResponse>;
+  /**
+   * Says what the node holds of a sealed segment, and sends bytes of it: to compare it with the
+   * caller's, and to repair that.
+   */
+  readSegment(
+    request: ReadSegmentRequest,
+    callback: (error: ServiceError | null, response: ReadSegmentResponse) => void,
+  ): ClientUnaryCall;
+  readSegment(
+    request: ReadSegmentRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReadSegmentResponse) => void,
+  ): ClientUnaryCall;
+  readSegment(
+    request: ReadSegmentRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReadSegmentResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const RaftClient = makeGenericClientConstructor(RaftService, "raft.v1.Raft") as unknown as {
