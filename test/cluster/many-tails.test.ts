@@ -17,6 +17,7 @@ import { ResidentPeak, residentMebibytes } from "./tails/resident.js";
 
 const tailCount = 1_000;
 const recordCount = 200;
+const openedAtOnce = 100;
 const rpcConnectionCount = 4;
 /** docs/operating.md: what a node holds for a reader that keeps up; and the heap's breath. */
 const grownMebibytesMax = tailCount / 4 + 100;
@@ -71,8 +72,10 @@ class Tails {
     );
   }
 
-  open(): void {
+  /** Opens them a hundred at a time, each hundred served before the next. */
+  async open(): Promise<void> {
     for (let at = 0; at < tailCount; at += 1) {
+      if (at % openedAtOnce === 0) await this.untilAt(this.#from + 1);
       const tail = new Tail(this.#from);
       this.all.push(tail);
       const kind = at % 3;
@@ -84,7 +87,7 @@ class Tails {
   /** Waits until each has been given the records below an offset. */
   async untilAt(offset: number): Promise<void> {
     await until(
-      `${tailCount} readers at ${offset}`,
+      `${this.all.length} readers at ${offset}`,
       async () => {
         const failed = this.all.find(({ failure }) => failure !== undefined);
         if (failed !== undefined) return failed;
@@ -153,7 +156,7 @@ test.runIf(isLinux)(
     const peak = new ResidentPeak(leader.pid);
     const tails = new Tails(leader, first);
     try {
-      tails.open();
+      await tails.open();
       await tails.untilAt(first + 1);
       const idleMebibytes = Math.round(residentMebibytes(leader.pid) - before);
       const start = performance.now();
