@@ -138,7 +138,7 @@ class ClientWork {
     const { appends, reads } = this.recorder;
     return (
       `${this.#acknowledgedCount} of ${appends.length} appends acknowledged, the slowest after ` +
-      `${Math.round(this.#waitMsMax)} ms; ${reads.length} records read by ${consumerCount} consumers`
+      `${Math.round(this.#waitMsMax)} ms; ${consumerCount} consumers read ${reads.length} records`
     );
   }
 

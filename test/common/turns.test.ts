@@ -17,7 +17,7 @@ test("a stream alone goes on without waiting, up to the work of a turn", async (
   expect(turns.take(1)).toBeUndefined();
 });
 
-test("many streams do no more in one turn than one may, and go on in the order of asking", async () => {
+test("many streams do no more in a turn than one may, in the order of asking", async () => {
   const turns = new Turns(systemClock);
   const done: number[] = [];
   const stream = async (at: number): Promise<void> => {
