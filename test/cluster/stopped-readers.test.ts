@@ -20,7 +20,7 @@ import { linesOf } from "./tails/lines.js";
 import { processorMs, ResidentPeak, residentMebibytes, socketCount } from "./tails/resident.js";
 import { batchOf } from "./tails/surfaces.js";
 
-const perSurface = 20;
+const perSurface = 10;
 /** Of HTTP and of gRPC each; with those that read there is no room for a stream that stayed. */
 const streamsMax = 2 * perSurface + 2;
 const recordBytes = 1_000;
@@ -193,22 +193,22 @@ test.runIf(isLinux)(
     const stub = new StubClient(ownProto, "log.v1.Log", node.rpcAddr);
     const readers = new Readers(stub, 0);
     // The newest records are kept in memory anyway: that memory is full after this.
-    await readers.untilRead(await append(80));
+    await readers.untilRead(await append(70));
     const before = residentMebibytes(node.pid);
     const sockets = socketCount(node.pid);
     const boundMebibytes = 4 * perSurface * stoppedMebibytesMax + breathMebibytes;
     // The second round would find what the first had left.
     for (const round of [1, 2]) {
-      const alone = await paceOf(readers, 50);
+      const alone = await paceOf(readers, 30);
       const end = await client.endOffset();
       const peak = new ResidentPeak(node.pid);
       const stopped = await StoppedReaders.open(stub, end - 1);
       // They take what fits into the sockets between them and the node; then they are stopped.
-      await readers.untilRead(await append(100));
-      const beside = await paceOf(readers, 50);
+      await readers.untilRead(await append(70));
+      const beside = await paceOf(readers, 30);
       const grownMebibytes = Math.round(peak.end() - before);
       report(
-        `round ${round}: ${4 * perSurface} stopped readers, 150 MB: grown by ${grownMebibytes} ` +
+        `round ${round}: ${4 * perSurface} stopped readers, 100 MB: grown by ${grownMebibytes} ` +
           `of ${boundMebibytes} MiB; ${textOf(beside)}; without them ${textOf(alone)}`,
       );
       expect(grownMebibytes).toBeLessThan(boundMebibytes);

@@ -41,7 +41,7 @@ test(
     const writers = new Writers(client, 3);
     await writers.untilMore(50);
     const from = await client.endOffset();
-    const readers = readersOf(cluster.nodes, from, 2);
+    const readers = readersOf(cluster.nodes, from, nodeCount);
     const start = performance.now();
     try {
       for (let change = 0; change < changeCount; change += 1) {
