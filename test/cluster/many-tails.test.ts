@@ -20,7 +20,7 @@ const recordCount = 200;
 const openedAtOnce = 100;
 const rpcConnectionCount = 4;
 /** docs/operating.md: what a node holds for a reader that keeps up; and the heap's breath. */
-const grownMebibytesMax = tailCount / 4 + 100;
+const grownMebibytesMax = tailCount * 0.3 + 150;
 
 let cluster: TestCluster;
 showLogsOnFailure(() => cluster);
