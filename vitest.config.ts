@@ -3,8 +3,8 @@
  * processes that keeps its word. `npm run test:all` goes on with `surfaces`, what stands on such a
  * cluster, and, as root, with `hosts` and `compose`.
  *
- * Two files run at a time, whose nodes compete for processors: no test there depends on how fast
- * they are. Those that change the host, or time what they see, run alone.
+ * Of `unit` and `cluster` two files run at a time: their tests do not depend on how fast nodes are
+ * that compete for processors. The others measure, or change the host, and run alone.
  */
 import { defineConfig } from "vitest/config";
 
@@ -12,8 +12,9 @@ import { defineConfig } from "vitest/config";
 const surfaceTests = [
   "backup",
   "client",
+  "client-close",
   "client-docs",
-  "client-faults",
+  "client-history",
   "dashboard",
   "docs-snippets",
   "exactly-once",
@@ -75,6 +76,7 @@ export default defineConfig({
         test: {
           name: "surfaces",
           include: surfaceTests,
+          fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 3 },

@@ -8,6 +8,7 @@ import type { Clock, Timer } from "../common/clock.js";
 import { ProglogError } from "../common/errors.js";
 import { decodeBatch } from "../common/record.js";
 import type { LogRecord, RecordBatch } from "../common/record.js";
+import { Turns } from "../common/turns.js";
 import type { LogService, RangeStart, StreamRequest } from "../service/api.js";
 import { ClientGoneError } from "./exchange.js";
 import type { Exchange } from "./exchange.js";
@@ -16,7 +17,6 @@ import type { HttpOptions } from "./options.js";
 import { problemAnswer } from "./problem.js";
 import { offsetRange, parseInteger, Query } from "./query.js";
 import { recordJson } from "./representation.js";
-import { StreamTurns } from "./stream-turns.js";
 
 export type StreamType = "application/x-ndjson" | "text/event-stream";
 
@@ -25,15 +25,17 @@ const streamNames: ReadonlySet<string> = new Set(["from", "limit", "follow", "co
 const firstBatchMs = 100;
 /** Written at once: large enough to be cheap, small enough to keep a slow reader cheap. */
 const chunkLengthMin = 32 * 1024;
-/** Batches joined into one write before the event loop has its turn. */
-const joinedCountMax = 32;
+/** What opening a stream costs, a write, and a record in it, in the units of turns. */
+const openWork = 20;
+const writeWork = 4;
+const recordWork = 1;
 
 export class StreamRoutes {
   readonly #log: LogService;
   readonly #clock: Clock;
   readonly #logger: HttpLogger;
   readonly #options: HttpOptions;
-  readonly #turns: StreamTurns;
+  readonly #turns: Turns;
   /** What stops each open stream. */
   readonly #open = new Set<AbortController>();
   #isClosing = false;
@@ -47,7 +49,7 @@ export class StreamRoutes {
     this.#clock = clock;
     this.#logger = settings.logger;
     this.#options = settings.options;
-    this.#turns = new StreamTurns(clock);
+    this.#turns = new Turns(clock);
   }
 
   /** Ends the open streams; further ones are refused. */
@@ -70,6 +72,8 @@ export class StreamRoutes {
     };
     exchange.signal.addEventListener("abort", gone, { once: true });
     const { signal } = stop;
+    const turn = this.#turns.take(openWork);
+    if (turn !== undefined) await turn;
     const batches = this.#log.stream({ ...plan.request, signal });
     try {
       const pending = batches.next();
@@ -202,16 +206,15 @@ function streamHeaders(type: StreamType): Record<string, string> {
 async function pump(writer: StreamWriter, plan: StreamPlan, source: StreamSource): Promise<void> {
   const { batches, pending, signal } = source;
   let left = plan.limit ?? Infinity;
-  // Streams that were asked for together do not all start in one turn.
-  await writer.start(signal);
   let result = await pending;
   while (result.done !== true) {
+    await writer.turn(result.value.count, signal);
     for (const record of decodeBatch(result.value)) {
       if (!writer.add(record)) await writer.flushed(signal);
       left -= 1;
       if (left === 0) return;
     }
-    await writer.turn(signal);
+    await writer.settled(signal);
     result = await batches.next();
   }
   // A generator may answer an abort by ending; that is no end of the range.
@@ -225,15 +228,14 @@ class StreamWriter {
   readonly #clock: Clock;
   readonly #options: HttpOptions;
   #heartbeat: Timer | undefined;
-  readonly #turns: StreamTurns;
+  readonly #turns: Turns;
   #chunk = "";
-  #joinedCount = 0;
   #isFlushDue = false;
 
   constructor(
     exchange: Exchange,
     type: StreamType,
-    { options, turns }: { readonly options: HttpOptions; readonly turns: StreamTurns },
+    { options, turns }: { readonly options: HttpOptions; readonly turns: Turns },
   ) {
     this.#turns = turns;
     this.#exchange = exchange;
@@ -250,27 +252,24 @@ class StreamWriter {
     return this.#chunk.length < chunkLengthMin || this.flush();
   }
 
-  async start(signal: AbortSignal): Promise<void> {
-    await this.#turns.take();
+  /**
+   * Waits until so many records may be written: those of many streams that never wait for I/O must
+   * not hold up a heartbeat.
+   */
+  async turn(count: number, signal: AbortSignal): Promise<void> {
+    const turn = this.#turns.take(writeWork + recordWork * count);
+    if (turn !== undefined) await turn;
     signal.throwIfAborted();
   }
 
-  /**
-   * Ends a turn: batches that follow at once are joined into one write, and after each write the
-   * event loop has its turn: many streams that never wait must not hold up a heartbeat.
-   */
-  async turn(signal: AbortSignal): Promise<void> {
-    const mayJoin = this.#chunk.length < chunkLengthMin && this.#joinedCount < joinedCountMax;
-    if (mayJoin && !this.#exchange.response.writableNeedDrain) {
-      this.#joinedCount += 1;
+  /** Ends a batch: those that follow within this turn are joined with it into one write. */
+  async settled(signal: AbortSignal): Promise<void> {
+    if (this.#exchange.response.writableNeedDrain) {
+      this.flush();
+      await this.flushed(signal);
+    } else {
       this.#flushLater();
-      return;
     }
-    this.#joinedCount = 0;
-    const isBehind = this.#exchange.response.writableNeedDrain;
-    if (!this.flush() || isBehind) await this.flushed(signal);
-    await this.#turns.take();
-    signal.throwIfAborted();
   }
 
   /** What is not joined by more within this turn goes out at its end. */
@@ -279,7 +278,6 @@ class StreamWriter {
     this.#isFlushDue = true;
     this.#clock.defer(() => {
       this.#isFlushDue = false;
-      this.#joinedCount = 0;
       if (!this.#exchange.isClosed && !this.#exchange.response.writableEnded) this.flush();
     });
   }

@@ -3,7 +3,8 @@
  *
  * grpc-js buffers whatever it is given, so here no more is given than a bounded number of bytes,
  * and the log is not read on until the connection has taken them. When the reader goes, the
- * generator is ended at once, also in the middle of a wait.
+ * generator is ended at once, also in the middle of a wait. The streams of a node share the turns
+ * of the event loop, so that many of them hold up nothing else.
  */
 import type { ServerWritableStream } from "@grpc/grpc-js";
 
@@ -12,6 +13,7 @@ import { sleep } from "../common/clock.js";
 import { ProglogError } from "../common/errors.js";
 import { decodeBatch } from "../common/record.js";
 import type { RecordBatch } from "../common/record.js";
+import type { Turns } from "../common/turns.js";
 import type { ConsumeBatchesRequest, ConsumeRequest, ConsumeResponse } from "../gen/log/v1/log.js";
 import type { LogService, StreamRequest } from "../service/api.js";
 import type { CallContext, Decoded } from "./call-gate.js";
@@ -22,10 +24,16 @@ import { consistencyFrom, offsetFrom, recordToWire } from "./log-messages.js";
 const waitMs = 60_000;
 /** Least time between two such waits, should the first end early. */
 const pauseMs = 100;
+/** What opening a stream costs, a message, and what bytes of one do, in the units of turns. */
+const openWork = 20;
+const messageWork = 5;
+const bytesPerWork = 8 * 1024;
 
 export interface ConsumeParts {
   readonly log: LogService;
   readonly clock: Clock;
+  /** One for all streams of the node. */
+  readonly turns: Turns;
   /** Bytes given to a reader's connection and not taken yet. */
   readonly readerBytesMax: number;
 }
@@ -114,6 +122,8 @@ async function* batchesFrom(
   follow: boolean,
 ): AsyncGenerator<RecordBatch, void, undefined> {
   const { offset, consistency, signal } = request;
+  const turn = parts.turns.take(openWork);
+  if (turn !== undefined) await turn;
   if (follow && offset > parts.log.bounds().endOffset) await waitForRecord(parts, request);
   const from = { kind: "offset", offset } as const;
   yield* parts.log.stream({ from, follow, consistency, signal });
@@ -130,6 +140,9 @@ export function consumeStream(parts: ConsumeParts) {
     const consistency = consistencyFrom(request.consistency);
     const reader = new Reader(call, signal, parts.readerBytesMax);
     for await (const batch of batchesFrom(parts, { offset, consistency, signal }, true)) {
+      const turn = parts.turns.take(messageWork * batch.count);
+      if (turn !== undefined) await turn;
+      signal.throwIfAborted();
       for (const record of decodeBatch(batch)) {
         const taken = reader.write({ record: recordToWire(record) }, record.value.length);
         if (taken !== undefined) await taken;
@@ -152,6 +165,9 @@ export function consumeBatches(parts: ConsumeParts) {
     const reader = new Reader(call, signal, parts.readerBytesMax);
     const from = { offset, consistency, signal };
     for await (const batch of batchesFrom(parts, from, request.follow)) {
+      const turn = parts.turns.take(messageWork + batch.records.length / bytesPerWork);
+      if (turn !== undefined) await turn;
+      signal.throwIfAborted();
       const taken = reader.write(batch, batch.records.length);
       if (taken !== undefined) await taken;
       signal.throwIfAborted();

@@ -7,6 +7,7 @@
  */
 import type { Server, ServiceDefinition } from "@grpc/grpc-js";
 
+import { Turns } from "../common/turns.js";
 import { LogService as logDefinition } from "../gen/log/v1/log.js";
 import type {
   ConsumeRequest,
@@ -123,7 +124,8 @@ async function getOutcome(
 /** Adds `log.v1.Log` to a server. */
 export function addLogService(server: Server, parts: LogServiceParts): void {
   const { log, cluster, clock, gate, options } = parts;
-  const consumeParts: ConsumeParts = { log, clock, readerBytesMax: options.readerBytesMax };
+  const { readerBytesMax } = options;
+  const consumeParts: ConsumeParts = { log, clock, turns: new Turns(clock), readerBytesMax };
   server.addService(serverDefinition, {
     produce: gate.unary("Produce", (request: ProduceRequest, context) =>
       produce(parts, request, context),

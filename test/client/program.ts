@@ -31,6 +31,10 @@ async function drain(client: Client): Promise<void> {
   for await (const record of client.consume({ follow: true })) if (record.offset < 0) return;
 }
 
+async function appendForEver(client: Client): Promise<void> {
+  for (;;) await client.produce("again");
+}
+
 /** Brings a client into a state; the promises that are pending then are noted. */
 const states: Readonly<Record<string, (client: Client) => Promise<void>>> = {
   unused: async () => {},
@@ -58,6 +62,29 @@ const states: Readonly<Record<string, (client: Client) => Promise<void>>> = {
     await client.produce("a");
     note(drain(client));
     await pause(300);
+  },
+  producing: async (client) => {
+    await client.produce("a");
+    note(appendForEver(client));
+    await pause(300);
+  },
+  consuming: async (client) => {
+    await client.produceBatch(Array.from({ length: 5000 }, (_, nth) => `record ${nth}`));
+    const records = client.consume();
+    await records.next();
+    note(drain(client));
+    note(records.next().then(async () => records.next()));
+  },
+  told: async (client) => {
+    await client.produce("a");
+    note(drain(client));
+    note(appendForEver(client));
+    await pause(300);
+    process.stdout.write("stop\n");
+    await new Promise((resolve) => process.stdin.once("data", resolve));
+    process.stdin.destroy();
+    note(client.read(7));
+    await pause(700);
   },
   stopped: async (client) => {
     await client.produce("a");

@@ -378,6 +378,34 @@ test("a reader that takes nothing holds bounded memory, and is freed when it goe
   await until("the stream is given up", () => node.server.streams === 0);
 });
 
+test.each(["consumeStream", "consumeBatches"] as const)(
+  "hundreds of readers of %s that are behind leave the event loop its turns",
+  async (method) => {
+    const node = await startLoopback();
+    const readerCount = 200;
+    for (let ordinal = 0; ordinal < 50; ordinal += 1) {
+      await node.log.produce({ records: recordsOf(Buffer.from("small")) });
+    }
+    const streams = Array.from({ length: readerCount }, () => {
+      const stream = node.logClient[method]({ offset: 0n, consistency: 0, follow: true });
+      stream.on("error", () => undefined);
+      stream.on("data", () => undefined);
+      return stream;
+    });
+    let most = 0;
+    let before = 0;
+    while (node.log.batchesRead < readerCount * 50) {
+      await new Promise((resolve) => setImmediate(resolve));
+      most = Math.max(most, node.log.batchesRead - before);
+      before = node.log.batchesRead;
+    }
+    // Each takes one batch from the log before it waits for its turn to hand it on.
+    expect(most).toBeLessThan(2 * readerCount + 50);
+    for (const stream of streams) stream.cancel();
+    await until("the streams are given up", () => node.server.streams === 0);
+  },
+);
+
 test("a stream above the limit is refused as overloaded", async () => {
   const node = await startLoopback({ options: { streamsMax: 1 } });
   const first = node.logClient.consumeStream({ offset: 0n, consistency: 0 });
