@@ -14,7 +14,7 @@ import type { ConsumeResponse, GetServersResponse } from "../gen/log/v1/log.js";
 import { Channels } from "./channel.js";
 import type { CallLimits, NodeChannel } from "./channel.js";
 import { ClusterAdmin } from "./cluster-admin.js";
-import { Consumer, isReadRetryable, wireConsistency } from "./consumer.js";
+import { checkFrom, Consumer, isReadRetryable, wireConsistency } from "./consumer.js";
 import type { Consistency, From } from "./consumer.js";
 import type { BatchReceipt } from "./frame.js";
 import { Hold, Operations, unlessAborted } from "./operations.js";
@@ -38,7 +38,7 @@ export interface ReadOptions {
 }
 
 export interface ConsumeOptions {
-  /** An offset, `earliest` (default), `latest`, or `-n` for the last n records. */
+  /** An offset, `earliest` (default), `latest`, `-n` for the last n records, or a time. */
   readonly from?: From | undefined;
   /** Go on at the end of the log, for ever; default false: stop there. */
   readonly follow?: boolean | undefined;
@@ -217,10 +217,7 @@ export class Client implements AsyncDisposable {
    */
   async *consume(options: ConsumeOptions = {}): AsyncGenerator<ConsumedRecord, void, undefined> {
     const { from = "earliest", follow = false, consistency = "linearizable" } = options;
-    if (from !== "earliest" && from !== "latest" && !Number.isSafeInteger(from)) {
-      const detail = 'Option from is an offset, -n, "earliest" or "latest".';
-      throw new ProglogError("invalid-request", detail);
-    }
+    checkFrom(from);
     const operation = this.#operations.begin(options.signal);
     try {
       const { clock, random } = this.#options;
@@ -228,6 +225,7 @@ export class Client implements AsyncDisposable {
         {
           ...{ servers: this.#servers, channels: this.#channels, clock, random },
           findEnd: async (level, signal) => this.#findEnd(level, signal, Infinity),
+          timeOf: async (offset, signal) => this.#timeOf(offset, signal),
           holds: async (address, offset, signal) => this.#holds(address, offset, signal),
         },
         { from, follow, consistency, signal: operation.signal },
@@ -351,6 +349,19 @@ export class Client implements AsyncDisposable {
         throw error;
       }
     });
+  }
+
+  async #timeOf(offset: number, signal: AbortSignal): Promise<number | undefined> {
+    const request = { offset, consistency: "linearizable" } as const;
+    try {
+      const { timestampMs } = await this.#readUntil(Infinity, signal, (channel, limits) =>
+        readRecord(channel, request, limits),
+      );
+      return timestampMs;
+    } catch (error) {
+      if (error instanceof ProglogError && error.code === "offset-trimmed") return undefined;
+      throw error;
+    }
   }
 
   async #holds(address: string, offset: number, signal: AbortSignal): Promise<boolean> {

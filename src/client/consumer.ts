@@ -26,8 +26,16 @@ import type { Servers } from "./servers.js";
 /** `linearizable` confirms a miss with the leader; `local` answers it from one node alone. */
 export type Consistency = "linearizable" | "local";
 
-/** Where to start: an offset, `-n` for the last n records, or an end of the log. */
-export type From = number | "earliest" | "latest";
+/** Where to start: an offset, `-n` for the last n records, an end of the log, or a time. */
+export type From = number | "earliest" | "latest" | Date;
+
+/** @throws ProglogError `invalid-request` */
+export function checkFrom(from: From): void {
+  if (from === "earliest" || from === "latest" || Number.isSafeInteger(from)) return;
+  if (from instanceof Date && !Number.isNaN(from.getTime())) return;
+  const detail = 'Option from is an offset, -n, "earliest", "latest" or a Date.';
+  throw new ProglogError("invalid-request", detail);
+}
 
 export interface ConsumeParts {
   readonly servers: Servers;
@@ -36,6 +44,8 @@ export interface ConsumeParts {
   readonly random: Random;
   /** Where the log ends, tried for ever. */
   readonly findEnd: (consistency: Consistency, signal: AbortSignal) => Promise<number>;
+  /** When a record was taken, milliseconds since 1970; undefined if it has been trimmed. */
+  readonly timeOf: (offset: number, signal: AbortSignal) => Promise<number | undefined>;
   /** True if a node holds a record, as it says itself. */
   readonly holds: (address: string, offset: number, signal: AbortSignal) => Promise<boolean>;
 }
@@ -130,9 +140,22 @@ export class Consumer {
   async #start(): Promise<number> {
     const { from, consistency, signal } = this.#request;
     if (from === "earliest") return 0;
-    if (from !== "latest" && from >= 0) return from;
+    if (typeof from === "number" && from >= 0) return from;
     const end = await this.#parts.findEnd(consistency, signal);
+    if (from instanceof Date) return this.#firstSince(from.getTime(), end);
     return from === "latest" ? end : Math.max(0, end + from);
+  }
+
+  /** The first record from a time on, by halves: timestamps never run backwards along the log. */
+  async #firstSince(timestampMs: number, end: number): Promise<number> {
+    let [low, high] = [0, end];
+    while (low < high) {
+      const offset = Math.floor((low + high) / 2);
+      const takenMs = await this.#parts.timeOf(offset, this.#request.signal);
+      if (takenMs === undefined || takenMs < timestampMs) low = offset + 1;
+      else high = offset;
+    }
+    return low;
   }
 
   async #choose(): Promise<string> {

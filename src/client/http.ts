@@ -59,8 +59,8 @@ export interface HttpRecord {
 }
 
 export interface HttpConsumeOptions {
-  /** An offset, `earliest` (default), `latest`, or `-n` for the last n records. */
-  readonly from?: number | "earliest" | "latest" | undefined;
+  /** An offset, `earliest` (default), `latest`, `-n` for the last n records, or a time. */
+  readonly from?: number | "earliest" | "latest" | Date | undefined;
   /** Go on at the end of the log, for ever; default false. */
   readonly follow?: boolean | undefined;
   readonly consistency?: "linearizable" | "local" | undefined;
@@ -208,9 +208,14 @@ export class HttpClient {
     for (const append of this.#queue.splice(0)) append.reject(closed("not_applied"));
   }
 
-  async #startOf(from: number | "earliest" | "latest", signal?: AbortSignal): Promise<number> {
+  async #startOf(
+    from: number | "earliest" | "latest" | Date,
+    signal?: AbortSignal,
+  ): Promise<number> {
     if (typeof from === "number" && from >= 0) return from;
-    const page = (await this.#getJson(`/Data?from=${String(from)}&limit=1`, signal)) as {
+    const place = from instanceof Date ? `timestamp:${from.toISOString()}` : String(from);
+    const path = `/Data?from=${encodeURIComponent(place)}&limit=1`;
+    const page = (await this.#getJson(path, signal)) as {
       readonly messages: readonly { readonly offset: number }[];
       readonly next: number;
     };

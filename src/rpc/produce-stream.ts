@@ -2,9 +2,10 @@
  * ProduceStream: one record a message, answered in the order of the requests.
  *
  * Requests are pipelined. Those that arrive in one turn of the event loop, ask for no particular
- * offset, have no producer and no write concern, and wait equally long are appended together; their answers are the
- * consecutive offsets. A request with an expected offset goes alone: it may be refused without its
- * neighbours. So does one with a producer: it may have been appended before, elsewhere.
+ * offset, have no producer, no write concern, and wait equally long are appended together; their
+ * answers are the consecutive offsets. A request with an expected offset goes alone: it may be
+ * refused without its neighbours. So does one with a producer: it may have been appended before,
+ * elsewhere; and one with a write concern, whose answer may take long.
  *
  * Invariants: answers keep the order of requests; the stream ends with the first error, after the
  * answers before it, and nothing received after a refused request is appended. Appends under way

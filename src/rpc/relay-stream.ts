@@ -3,8 +3,8 @@
  *
  * A unary call costs ten times a message, so what comes in one turn of the event loop goes in one
  * message, where the terms of the appends allow it; each append gets its offsets back. One with an
- * expected offset, a producer or a write concern goes alone. Nothing is written before the leader has accepted the
- * stream, nor faster than its connection takes it.
+ * expected offset, a producer or a write concern goes alone. Nothing is written before the leader
+ * has accepted the stream, nor faster than its connection takes it.
  *
  * Invariants: what was not written fails as `not_applied`; what was written and has no answer when
  * the stream breaks is `outcome-unknown`, unless the leader said that it took nothing more; each

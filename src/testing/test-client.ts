@@ -8,7 +8,7 @@
  */
 import { Client } from "../client/client.js";
 import type { ClientStatus, ConsumeOptions, ReadOptions } from "../client/client.js";
-import { Consumer, isReadRetryable } from "../client/consumer.js";
+import { checkFrom, Consumer, isReadRetryable } from "../client/consumer.js";
 import type { Consistency } from "../client/consumer.js";
 import type { BatchReceipt } from "../client/frame.js";
 import { Hold, Operations, unlessAborted } from "../client/operations.js";
@@ -158,10 +158,7 @@ export class TestClient extends Client {
     options: ConsumeOptions = {},
   ): AsyncGenerator<ConsumedRecord, void, undefined> {
     const { from = "earliest", follow = false, consistency = "linearizable" } = options;
-    if (from !== "earliest" && from !== "latest" && !Number.isSafeInteger(from)) {
-      const detail = 'Option from is an offset, -n, "earliest" or "latest".';
-      throw new ProglogError("invalid-request", detail);
-    }
+    checkFrom(from);
     const operation = this.#operations.begin(options.signal);
     const leaving = new AbortController();
     const { clock, random } = this.#options;
@@ -169,6 +166,7 @@ export class TestClient extends Client {
       {
         ...{ servers: this.#servers, channels: this.#channels, clock, random },
         findEnd: async (level, signal) => this.#findEnd(level, signal, Infinity),
+        timeOf: async (offset, signal) => this.#timeOf(offset, signal),
         holds: async (address, offset, signal) => this.#holds(address, offset, signal),
       },
       {
@@ -279,6 +277,19 @@ export class TestClient extends Client {
         throw error;
       }
     });
+  }
+
+  async #timeOf(offset: number, signal: AbortSignal): Promise<number | undefined> {
+    const request = { offset, consistency: "linearizable" } as const;
+    try {
+      const record = await this.#readUntil(Infinity, signal, async (channel, timeoutMs) =>
+        channel.read(request, { timeoutMs, signal }),
+      );
+      return record.timestampMs;
+    } catch (error) {
+      if (error instanceof ProglogError && error.code === "offset-trimmed") return undefined;
+      throw error;
+    }
   }
 
   async #holds(address: string, offset: number, signal: AbortSignal): Promise<boolean> {

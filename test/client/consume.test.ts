@@ -87,6 +87,24 @@ describe("consume", () => {
     await expect(collect(client, { from: 1.5 })).rejects.toMatchObject({ code: "invalid-request" });
   });
 
+  test("reads from a time on: the first record taken then or later", async () => {
+    const cluster = await FakeCluster.start(1);
+    for (const text of ["0", "1", "2", "3", "4"]) cluster.fill(text);
+    const client = clientOf(cluster);
+    const { timestampMs } = await client.read(2);
+    const since = async (ms: number): Promise<string[]> =>
+      textsOf(await collect(client, { from: new Date(ms) }));
+    expect(await since(timestampMs)).toEqual(["2", "3", "4"]);
+    expect(await since(timestampMs + 1)).toEqual(["3", "4"]);
+    expect(await since(0)).toHaveLength(5);
+    expect(await since(timestampMs + 60_000)).toEqual([]);
+    cluster.startOffset = 3;
+    expect(await since(0)).toEqual(["3", "4"]);
+    await expect(collect(client, { from: new Date("never") })).rejects.toMatchObject({
+      code: "invalid-request",
+    });
+  });
+
   test("starts at the first record left where it is asked for the earliest", async () => {
     const cluster = await FakeCluster.start(1);
     cluster.fill("0", "1");

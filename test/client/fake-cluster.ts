@@ -307,7 +307,9 @@ export class FakeCluster {
 
   #take(records: Buffer, count: number): number {
     const offset = this.endOffset;
-    this.batches.push({ offset, count, timestampMs, records });
+    // A second passes with each record.
+    const takenMs = timestampMs + 1000 * offset;
+    this.batches.push({ offset, count, timestampMs: takenMs, records });
     this.endOffset += count;
     const listeners = this.#listeners;
     this.#listeners = [];

@@ -80,7 +80,9 @@ function fromOf(text: string): From {
   // -0 is the last none: the end.
   if (Object.is(value, -0)) return "latest";
   if (Number.isSafeInteger(value)) return value;
-  const range = "an offset, earliest, latest, or -N for the last N records";
+  const time = /^\d{4}-\d\d-\d\dT/.test(text) ? new Date(text) : new Date(NaN);
+  if (!Number.isNaN(time.getTime())) return time;
+  const range = "an offset, earliest, latest, -N for the last N records, or an RFC 3339 time";
   throw new UsageError(`--from can't be ${JSON.stringify(text)}; it takes ${range}.`);
 }
 
@@ -117,7 +119,7 @@ async function begin(plan: ConsumePlan, session: Session, signal: AbortSignal): 
   const { from, follow, consistency } = plan;
   const deadlineMs = clock.now() + timeoutMs;
   await client.status({ timeoutMs, signal });
-  const isFromEnd = from === "latest" || (typeof from === "number" && from < 0);
+  const isFromEnd = from !== "earliest" && !(typeof from === "number" && from >= 0);
   if (follow && !isFromEnd) return;
   const leftMs = Math.max(1, deadlineMs - clock.now());
   await client.endOffset({ consistency, timeoutMs: leftMs, signal });
