@@ -20,6 +20,7 @@ const surfaceTests = [
   "exactly-once",
   "gateway",
   "many-tails",
+  "package",
   "proglog",
   "stopped-readers",
   "tail",

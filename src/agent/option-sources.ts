@@ -45,6 +45,9 @@ export interface ResolvedOptions {
 const fileBytesMax = 1024 * 1024;
 const prefix = "PROGLOG_";
 
+/** Read by `proglog`, which may be used beside a node: no option of one. */
+const clientNames: ReadonlySet<string> = new Set(["PROGLOG_SERVER"]);
+
 /**
  * Names that Kubernetes puts in every container beside a Service whose name starts with proglog.
  * One of them must never stop a node.
@@ -133,7 +136,7 @@ function environmentValues(env: OptionInputs["env"]): {
     if (!name.startsWith(prefix) || value === undefined || value === "") continue;
     const key = keys.get(name);
     if (key !== undefined) known.push([key, value]);
-    else if (!isServiceLink(name, value)) {
+    else if (!clientNames.has(name) && !isServiceLink(name, value)) {
       warnings.push(`There is no option ${name}; it is passed over.`);
     }
   }

@@ -165,6 +165,7 @@ function announce(formed: Formed, nodes: readonly ChildNode[], { print }: Surrou
       `  ${node.name}  http://${node.httpAddr}  rpc ${node.rpcAddr}  ${state}  ${node.logPath}`,
     );
   }
+  print(`Dashboard: http://${other?.httpAddr ?? host}/ (every node has one)`);
   print("Append a record, read it back, see who leads:");
   print(
     `  curl -L -H 'content-type: application/json' -d '{"message":"hello"}' ` +

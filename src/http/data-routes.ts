@@ -18,6 +18,7 @@ import type { Exchange } from "./exchange.js";
 import { invalid } from "./json-body.js";
 import type { HttpOptions } from "./options.js";
 import { offsetRange, Query } from "./query.js";
+import { refuseOtherOrigin } from "./same-origin.js";
 import { recordHeaders, recordJson, timestampText } from "./representation.js";
 import type { StreamRoutes } from "./stream-routes.js";
 
@@ -47,6 +48,7 @@ export class DataRoutes {
 
   /** POST /Data. A slot is taken only once the body is here: slow senders must not hold them. */
   async append(exchange: Exchange): Promise<void> {
+    refuseOtherOrigin(exchange, "A page from another origin may not append.");
     const parsed = await this.#parseAppend(exchange);
     const { writeConcern } = parsed.request;
     // Who waits for more than the commit must not keep others from it.

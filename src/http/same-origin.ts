@@ -9,8 +9,10 @@ import type { Exchange } from "./exchange.js";
 
 /** @throws ProglogError `permission-denied` if a page of another origin asks. */
 export function refuseOtherOrigin(exchange: Exchange, detail: string): void {
-  const { origin, host } = exchange.request.headers;
+  const { origin, host, "sec-fetch-site": site } = exchange.request.headers;
   if (origin === undefined) return;
+  // What a browser says of itself holds also behind a proxy that names another host.
+  if (site === "same-origin") return;
   const originHost = /^https?:\/\/(.+)$/i.exec(origin)?.[1];
   if (originHost !== undefined && originHost.toLowerCase() === host?.toLowerCase()) return;
   throw new ProglogError("permission-denied", detail);

@@ -1,4 +1,6 @@
 /** POST /Data: what is stored, what is answered, what is refused. */
+import { request } from "node:http";
+
 import { describe, expect, test } from "vitest";
 
 import {
@@ -206,6 +208,26 @@ describe("append refuses", () => {
     await expectProblem(await call(gateway, "/Data?key=a", json), 400, "invalid-request");
     await expectProblem(await call(gateway, "/Data", { method: "POST" }), 400, "invalid-request");
     expect(gateway.node.endOffset).toBe(0);
+  });
+
+  test("a page of another origin with 403, and takes its own and programs", async () => {
+    const gateway = await startGateway();
+    const send = async (headers: Readonly<Record<string, string>>): Promise<number> =>
+      new Promise((resolve, reject) => {
+        const options = { method: "POST", headers: { "content-type": "text/plain", ...headers } };
+        const sent = request(`${gateway.url}/Data`, options, (answer) => {
+          answer.resume();
+          resolve(answer.statusCode ?? 0);
+        });
+        sent.on("error", reject).end("x");
+      });
+    expect(await send({ origin: "http://evil.example" })).toBe(403);
+    expect(await send({ origin: "null", "sec-fetch-site": "cross-site" })).toBe(403);
+    expect(gateway.node.endOffset).toBe(0);
+    expect(await send({ origin: gateway.url })).toBe(201);
+    const behindProxy = { origin: "https://logs.example", "sec-fetch-site": "same-origin" };
+    expect(await send(behindProxy)).toBe(201);
+    expect(await send({})).toBe(201);
   });
 
   test("a compressed body with 415", async () => {
