@@ -37,13 +37,16 @@ const wireRequest = fc.record({
   timeoutMs: u32,
   producerId: fc.option(fc.string({ unit: "binary" }), { nil: undefined }),
   sequence: fc.option(safe.map(BigInt), { nil: undefined }),
+  // A zero says nothing here, and is not written.
+  copies: fc.option(fc.integer({ min: 1, max: 2 ** 32 - 1 }), { nil: undefined }),
+  allCopies: fc.option(fc.constant(true), { nil: undefined }),
 });
 
 test("a batch request reads and writes as the generated codec does", () => {
   fc.assert(
     fc.property(wireRequest, (message) => {
       const wire = Buffer.from(ProduceBatchRequest.encode(message).finish());
-      const { expectedOffset, producerId, sequence } = message;
+      const { expectedOffset, producerId, sequence, copies, allCopies } = message;
       const request = {
         id: exact(message.id),
         records: message.records,
@@ -52,6 +55,8 @@ test("a batch request reads and writes as the generated codec does", () => {
         ...(expectedOffset === undefined ? {} : { expectedOffset: Number(expectedOffset) }),
         ...(producerId === undefined ? {} : { producerId }),
         ...(sequence === undefined ? {} : { sequence: Number(sequence) }),
+        ...(copies === undefined ? {} : { copies }),
+        ...(allCopies === undefined ? {} : { allCopies }),
       };
       expect(decodeBatchRequest(wire)).toEqual(request);
       expect(encodeBatchRequest(request).equals(wire)).toBe(true);
@@ -74,6 +79,14 @@ test("a receipt reads and writes as the generated codec does", () => {
       expect(encodeBatchResponse(response).equals(wire)).toBe(true);
     }),
   );
+});
+
+test("an answer before the commit reads and writes as the generated codec does", () => {
+  const nothing = { offset: 0n, count: 0, timestampMs: 0n, error: undefined, duplicate: false };
+  const message = { ...nothing, id: 300n, uncommitted: true };
+  const wire = Buffer.from(ProduceBatchResponse.encode(message).finish());
+  expect(decodeBatchResponse(wire)).toEqual({ id: 300, isCommitted: false });
+  expect(encodeBatchResponse({ id: 300, isCommitted: false }).equals(wire)).toBe(true);
 });
 
 test("a batch's error reads and writes as the generated codec does", () => {
@@ -117,8 +130,8 @@ test("the records of a request are a view of the message", () => {
 
 test("fields that are not known are skipped", () => {
   const known = encodeBatchRequest({ id: 5, records: Buffer.from("x"), count: 1, timeoutMs: 0 });
-  // Field 9 as a varint, bytes, fixed64 and fixed32, one after the other.
-  const unknown = Buffer.from("4805" + "4a0161" + "490102030405060708" + "4d01020304", "hex");
+  // Field 12 as a varint, bytes, fixed64 and fixed32, one after the other.
+  const unknown = Buffer.from("6005" + "620161" + "610102030405060708" + "6501020304", "hex");
   expect(decodeBatchRequest(Buffer.concat([unknown, known, unknown]))).toEqual(
     decodeBatchRequest(known),
   );
