@@ -19,6 +19,7 @@ const surfaceTests = [
   "docs-snippets",
   "exactly-once",
   "gateway",
+  "long-streams",
   "many-tails",
   "package",
   "proglog",

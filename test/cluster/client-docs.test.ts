@@ -1,5 +1,5 @@
 /**
- * The programs in docs/examples and the snippets of docs/client.md, run as printed against real
+ * The programs in docs/examples and the snippets of the client's pages, run as printed against real
  * nodes, with nothing but addresses replaced.
  */
 import { execFile } from "node:child_process";
@@ -117,12 +117,16 @@ const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor as new (
   ...parts: string[]
 ) => (...values: unknown[]) => Promise<void>;
 
-const blocks = [...read("docs/client.md").matchAll(/^```js\n([\s\S]*?)^```$/gm)].map((found) => ({
-  text: found[1] ?? "",
-  opening: (found[1] ?? "").split("\n").find((line) => !/^(import|$)/.test(line)) ?? "",
-}));
+const pages = filesUnder("docs").filter((path) => /^docs\/client(-\w+)?\.md$/.test(path));
 
-describe("docs/client.md", () => {
+const blocks = pages.flatMap((page) =>
+  [...read(page).matchAll(/^```js\n([\s\S]*?)^```$/gm)].map((found) => ({
+    text: found[1] ?? "",
+    opening: (found[1] ?? "").split("\n").find((line) => !/^(import|$)/.test(line)) ?? "",
+  })),
+);
+
+describe("the client's pages", () => {
   test("has snippets", () => {
     expect(blocks.length).toBeGreaterThanOrEqual(6);
   });
