@@ -340,6 +340,11 @@ describe("a leader that is killed", () => {
     const [first, second] = await cluster.followers();
     await first?.kill9();
     await second?.kill9();
+    // Until the loss is noticed, an append may reach the leader's log: its outcome is unknown then.
+    const [survivor] = cluster.awake;
+    await until("the loss to be noticed", async () =>
+      (await survivor?.status())?.quorum === false ? true : undefined,
+    );
     const refused = await run(1, ["produce", "x", "--timeout", "3s"]);
     expect(refused.err).toMatch(/^proglog: [^\n]*\((no-quorum|no-leader)\)[^\n]*\n$/);
     expect((await run(1, ["consume", "--timeout", "3s"])).err).toContain("consume --local");

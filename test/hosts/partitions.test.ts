@@ -193,9 +193,12 @@ hostTest("writes go on through a link that is slow and full", ["network"], async
     try {
       const start = performance.now();
       await workload.untilMore(100, 60_000);
-      const delayed = await network.delayedCount();
+      // What passes in that time may still fit the buffers of a machine that is slow itself.
+      const delayed = await until("packets to be late", async () => {
+        const count = await network.delayedCount();
+        return count > 0 ? count : undefined;
+      });
       report(`100 writes in ${Math.round(performance.now() - start)} ms, ${delayed} packets late`);
-      expect(delayed).toBeGreaterThan(0);
     } finally {
       for (const at of slowed) await network.slow(at, undefined);
     }
