@@ -106,7 +106,7 @@ const timestampPattern =
   /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)([Zz]|[ +-]\d\d:\d\d)$/;
 
 /** RFC 3339, in milliseconds; a `+` that a client forgot to escape has become a space. */
-function parseTimestamp(text: string): number | undefined {
+export function parseTimestamp(text: string): number | undefined {
   const parts = timestampPattern.exec(text);
   if (parts === null) return undefined;
   const [, date = "", time = "", zone = ""] = parts;

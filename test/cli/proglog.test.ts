@@ -2,10 +2,11 @@
  * The command line of `proglog` in this process: what is understood, what is refused, what goes
  * where. Nothing is dialled: a command that got so far as to ask for a client has been understood.
  */
-import { PassThrough, Readable } from "node:stream";
+import { PassThrough, Readable, Writable } from "node:stream";
 
 import { describe, expect, test } from "vitest";
 
+import type { Client } from "../../src/client/client.js";
 import type { ClientOptions } from "../../src/client/options.js";
 import { ProglogError } from "../../src/common/errors.js";
 import { systemClock, systemRandom } from "../../src/common/system.js";
@@ -57,6 +58,8 @@ describe("wrong usage", () => {
     [["produce", "--expected-offset", "-1", "x"], `--expected-offset can't be "-1"`],
     [["produce", "--value-json", "{"], `"{" is not JSON.`],
     [["consume", "--from", "middle"], `--from can't be "middle"; it takes an offset, earliest`],
+    [["consume", "--from", "2026-02-30T12:00:00Z"], "or an RFC 3339 time"],
+    [["consume", "--from", "2026-01-31T12:00:00"], "or an RFC 3339 time"],
     [["consume", "--limit", "0"], `--limit can't be "0"; it takes an integer from 1`],
     [["consume", "--raw", "--json"], "Give --raw or --json, not both."],
     [["members", "fly"], `members can't "fly"; it can add, remove or promote.`],
@@ -101,6 +104,8 @@ describe("what is understood", () => {
   test.each([
     [["consume", "--from", "-10"]],
     [["consume", "--from", "latest", "-f", "--local"]],
+    [["consume", "--from", "2026-01-31T12:00:00Z"]],
+    [["consume", "--from", "2026-01-31t12:00:00.5+01:00"]],
     [["produce", "--header", "a=b", "value", "--header", "c=d=e", "", "--", "-1"]],
     [["members", "promote", "n1", "--json"]],
     [["transfer-leader"]],
@@ -117,6 +122,34 @@ describe("what is understood", () => {
       discovery: false,
     });
   });
+});
+
+test("a record whose offset can't be printed is in the log: neither done nor safe to repeat", async () => {
+  const complaints: string[] = [];
+  const never = new Promise<never>(() => undefined);
+  const full = Object.assign(new Error("no space left"), { code: "ENOSPC" });
+  const client = {
+    status: async () => Promise.resolve({}),
+    ready: async () => Promise.resolve(),
+    produce: async () => Promise.resolve({ offset: 7, timestampMs: 0, duplicate: false }),
+    close: async () => Promise.resolve(),
+  };
+  const code = await runTalk(["produce", "x"], {
+    ...{ env: {}, version: "0", hostname: "here", clock: systemClock, random: systemRandom },
+    stdin: Readable.from([]),
+    stdout: new Writable({ write: (_chunk, _encoding, done) => done(full) }),
+    terminals: { stdin: false, stderr: false },
+    complain: (line) => void complaints.push(line),
+    writeError: () => expect.unreachable(),
+    listenForStop: () => ({ asked: never, forced: never }),
+    exit: () => expect.unreachable(),
+    connect: async () => Promise.resolve(client as unknown as Client),
+  });
+  expect(code).toBe(exitCodes.outcomeUnknown);
+  expect(complaints).toEqual([
+    "1 record is in the log, at offset 7.",
+    "Standard output can't be written: no space left.",
+  ]);
 });
 
 describe("a complaint", () => {

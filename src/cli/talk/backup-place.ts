@@ -4,6 +4,7 @@
  * A backup is written beside its final name and takes that name only when it is durable, so what
  * has the name is whole; it takes the place of an older backup, and of nothing else.
  */
+import { statSync } from "node:fs";
 import { realpath } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 
@@ -21,11 +22,22 @@ export interface BackupPlace {
   readonly name: string;
 }
 
+/** The file of a command's line as yargs split it. @throws UsageError */
+export function fileOf(split: Readonly<Record<string, unknown>>): string {
+  const given = split["file"];
+  // A dash alone comes as a switch: there is no backup by way of a pipe.
+  if (typeof given === "string" && given !== "") return given;
+  throw new UsageError("Name the backup's file; a pipe can't be one.");
+}
+
 /** The longest name leaves room for the draft's. */
 const namePattern = /^[A-Za-z0-9._-]{1,250}$/;
 
 /** The place of a backup that is to be written. @throws UsageError */
 export function placeOf(path: string): BackupPlace {
+  if (statSync(resolve(path), { throwIfNoEntry: false })?.isDirectory() === true) {
+    throw new UsageError(`A backup is a file; ${resolve(path)} is a directory.`);
+  }
   const name = basename(resolve(path));
   if (!namePattern.test(name)) {
     const wanted = "letters, digits, dots, dashes and underscores";
@@ -34,7 +46,7 @@ export function placeOf(path: string): BackupPlace {
   return { disk: new NodeDisk(dirname(resolve(path))), name };
 }
 
-/** Opens a backup, also by a link to it. @throws UsageError if there is none. */
+/** Opens a backup, also by a link to it. @throws UsageError if there is none, or no file. */
 export async function openBackup(path: string): Promise<DiskFile> {
   let real: string;
   try {
@@ -104,6 +116,7 @@ export async function telling<T>(what: string, run: () => Promise<T>): Promise<T
   } catch (error) {
     if (!(error instanceof DiskError)) throw error;
     const sentence = `${what} can't be used: ${faults[error.fault]} (${error.message}).`;
-    throw new ProglogError(error.code, sentence, { cause: error });
+    // No node was asked to write anything.
+    throw new ProglogError(error.code, sentence, { outcome: null, cause: error });
   }
 }

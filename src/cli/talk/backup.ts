@@ -12,13 +12,17 @@ import type { Random } from "../../common/random.js";
 import { BackupWriter } from "../../storage/backup-file.js";
 import type { BackupSummary } from "../../storage/backup-file.js";
 import { BackupProgress, roundBytes } from "./backup-progress.js";
-import { keepBackup, placeOf, telling } from "./backup-place.js";
+import { fileOf, keepBackup, placeOf, telling } from "./backup-place.js";
 import { LogSource } from "./log-source.js";
 
 export interface BackupOptions {
   readonly file: string;
   /** rpc addresses of some nodes. */
   readonly servers: readonly string[];
+  /** False: only these are dialled. */
+  readonly discovery?: boolean | undefined;
+  /** How long a node is given to answer. */
+  readonly timeoutMs?: number | undefined;
   /** undefined: where the log starts. */
   readonly from?: number | undefined;
   readonly json?: boolean | undefined;
@@ -50,7 +54,7 @@ export function backupOptions(
   if (given !== undefined && from === undefined) {
     throw new UsageError(`--from can't be ${JSON.stringify(given)}; it takes an offset.`);
   }
-  return { file: String(split["file"]), servers, from, json: split["json"] === true };
+  return { file: fileOf(split), servers, from, json: split["json"] === true };
 }
 
 /**
@@ -64,7 +68,8 @@ export async function backup(
 ): Promise<BackupSummary> {
   const { clock, random, signal, print, showProgress } = surroundings;
   const place = placeOf(options.file);
-  const source = new LogSource({ servers: options.servers, clock, random, signal });
+  const { servers, discovery, timeoutMs } = options;
+  const source = new LogSource({ servers, discovery, timeoutMs, clock, random, signal });
   const progress = new BackupProgress(clock, showProgress);
   try {
     const clusterId = await source.clusterId();

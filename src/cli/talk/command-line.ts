@@ -142,14 +142,14 @@ async function talk(
       ...{ readTimeoutMs: timeoutMs, deliveryTimeoutMs: timeoutMs },
     });
     const session: Session = {
-      ...{ client, servers, output, clock, timeoutMs, surroundings },
+      ...{ client, servers, discovery, output, clock, timeoutMs, surroundings },
       stopping: stopping.signal,
     };
     const code = await run(session);
     await output.flush();
     if (output.failure === undefined) return code;
     complain(`Standard output can't be written: ${complaintOf(output.failure)}`);
-    return exitCodes.couldNot;
+    return code === exitCodes.done ? exitCodes.couldNot : code;
   } catch (error) {
     await output.flush();
     if (stopping.signal.aborted && error === stopping.signal.reason) return exitCodes.interrupted;

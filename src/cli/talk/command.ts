@@ -17,6 +17,8 @@ export interface Session {
   readonly client: Client;
   /** rpc addresses of some nodes: `--server`. */
   readonly servers: readonly string[];
+  /** False: only these are dialled. */
+  readonly discovery: boolean;
   readonly output: Output;
   readonly clock: Clock;
   /** How long the cluster is given to answer: `--timeout`. */

@@ -13,6 +13,7 @@ import type { ConsumedRecord } from "../../client/record.js";
 import type { Clock, Timer } from "../../common/clock.js";
 import { ProglogError } from "../../common/errors.js";
 import type { LogRecord } from "../../common/record.js";
+import { parseTimestamp } from "../../http/query.js";
 import { recordJson } from "../../http/representation.js";
 import type { SplitArguments } from "../node-flags.js";
 import type { Session, TalkCommand } from "./command.js";
@@ -43,7 +44,7 @@ export const consumeCommand: TalkCommand = {
     yargs
       .option("from", {
         ...textFlag,
-        describe: "An offset, earliest, latest, or -N for the last N records",
+        describe: "An offset, earliest, latest, -N for the last N, or a time: 2026-01-31T12:00:00Z",
         defaultDescription: "earliest",
       })
       .option("limit", { ...textFlag, describe: "Most records; all if it is not given" })
@@ -80,8 +81,8 @@ function fromOf(text: string): From {
   // -0 is the last none: the end.
   if (Object.is(value, -0)) return "latest";
   if (Number.isSafeInteger(value)) return value;
-  const time = /^\d{4}-\d\d-\d\dT/.test(text) ? new Date(text) : new Date(NaN);
-  if (!Number.isNaN(time.getTime())) return time;
+  const timestampMs = parseTimestamp(text);
+  if (timestampMs !== undefined) return new Date(timestampMs);
   const range = "an offset, earliest, latest, -N for the last N records, or an RFC 3339 time";
   throw new UsageError(`--from can't be ${JSON.stringify(text)}; it takes ${range}.`);
 }

@@ -25,6 +25,10 @@ import { GrpcPeerCalls } from "../../rpc/peer-calls.js";
 export interface LogSourceParts {
   /** rpc addresses of some nodes. */
   readonly servers: readonly string[];
+  /** False: only these are dialled. */
+  readonly discovery?: boolean | undefined;
+  /** How long the cluster is given to say who is there, and where the log ends. */
+  readonly timeoutMs?: number | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly signal: AbortSignal;
@@ -50,9 +54,12 @@ export class LogSource {
 
   /** @throws ProglogError `invalid-request` for what is no address. */
   constructor(parts: LogSourceParts) {
-    const { servers, clock, random } = parts;
+    const { servers, discovery = true, timeoutMs, clock, random } = parts;
     this.#parts = parts;
-    this.#client = new Client({ servers, clock, random });
+    this.#client = new Client({
+      ...{ servers, discovery, clock, random },
+      ...(timeoutMs === undefined ? {} : { readTimeoutMs: timeoutMs }),
+    });
     this.#channels = new Channels(clock);
     this.#calls = new GrpcPeerCalls({ clock });
     this.#hold.take();
@@ -192,9 +199,10 @@ export class LogSource {
    * @throws ProglogError `unavailable` if no node has answered yet.
    */
   async #addresses(): Promise<readonly string[]> {
-    const { servers, signal } = this.#parts;
+    const { servers, discovery = true, signal } = this.#parts;
     try {
       const status = await this.#client.status({ signal });
+      if (!discovery) return servers;
       const members = [...status.servers].sort((a, b) => Number(a.isLeader) - Number(b.isLeader));
       this.#known = [...new Set([...members.map((member) => member.rpcAddr), ...servers])];
     } catch (error) {

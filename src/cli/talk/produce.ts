@@ -224,10 +224,12 @@ class Production {
         complain(`Stopped by a signal: ${acknowledged}; nothing after it was sent.`);
         return exitCodes.interrupted;
       }
-      if (this.#isFromInput) {
+      const isUntold = this.#session.output.failure !== undefined;
+      if (this.#isFromInput || isUntold) {
         complain(this.#handedIn === 0 ? "Standard input is empty." : `${capital(acknowledged)}.`);
       }
-      return exitCodes.done;
+      // The offsets could not be told, and what is in the log must not be handed in again.
+      return isUntold ? exitCodes.outcomeUnknown : exitCodes.done;
     }
     const { number, error } = failure;
     if (this.#plan.values.length === 1) {

@@ -14,7 +14,7 @@ import { restore as restoreInto } from "../../agent/restore.js";
 import { LevelCheckpointStore } from "../../storage/level-checkpoint.js";
 import { NodeDisk } from "../../storage/node-disk.js";
 import type { BackupSurroundings } from "./backup.js";
-import { openBackup, telling } from "./backup-place.js";
+import { fileOf, openBackup, telling } from "./backup-place.js";
 import { BackupProgress } from "./backup-progress.js";
 
 const optionKeys = [
@@ -40,7 +40,7 @@ export function restoreOptions(split: Readonly<Record<string, unknown>>): Restor
   }
   const { dataDir, ...rest } = given as Partial<NodeOptions>;
   if (dataDir === undefined) throw new UsageError("restore needs --data-dir.");
-  return { ...rest, file: String(split["file"]), dataDir, json: split["json"] === true };
+  return { ...rest, file: fileOf(split), dataDir, json: split["json"] === true };
 }
 
 export interface RestoreSurroundings extends BackupSurroundings {

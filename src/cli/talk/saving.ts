@@ -38,7 +38,9 @@ export const backupCommand: TalkCommand = {
   addFlags: (yargs) => yargs.options(backupFlags),
   plan: (split) => async (session) => {
     const { backup, backupOptions } = await import("./backup.js");
-    await backup(backupOptions(split, session.servers), surroundingsOf(session));
+    const { servers, discovery, timeoutMs } = session;
+    const options = { ...backupOptions(split, servers), discovery, timeoutMs };
+    await backup(options, surroundingsOf(session));
     return exitCodes.done;
   },
 };

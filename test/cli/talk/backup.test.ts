@@ -7,9 +7,10 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
 import { UsageError } from "../../../src/agent/option-table.js";
 import { backupOptions } from "../../../src/cli/talk/backup.js";
-import { keepBackup, openBackup, placeOf } from "../../../src/cli/talk/backup-place.js";
+import { keepBackup, openBackup, placeOf, telling } from "../../../src/cli/talk/backup-place.js";
 import { BackupProgress, roundBytes } from "../../../src/cli/talk/backup-progress.js";
-import { cutOut } from "../../../src/cli/talk/log-source.js";
+import { exitCodeOf, exitCodes } from "../../../src/cli/talk/exit-codes.js";
+import { cutOut, LogSource } from "../../../src/cli/talk/log-source.js";
 import { restore, restoreOptions } from "../../../src/cli/talk/restore.js";
 import { decodeBatch, encodeRecords } from "../../../src/common/record.js";
 import type { RecordBatch } from "../../../src/common/record.js";
@@ -17,6 +18,7 @@ import { systemClock, systemRandom } from "../../../src/common/system.js";
 import type { BackupSummary } from "../../../src/storage/backup-file.js";
 import { BackupWriter } from "../../../src/storage/backup-file.js";
 import { inspectDirectory } from "../../../src/storage/inspect.js";
+import { freePorts } from "../../cluster/ports.js";
 import { manualClock } from "../../storage/simulated.js";
 
 let directory: string;
@@ -79,6 +81,11 @@ describe("flags", () => {
     },
   );
 
+  test.each([true, "", undefined])("name a file; %j is none", (file) => {
+    expect(() => backupOptions({ file }, [])).toThrow(UsageError);
+    expect(() => restoreOptions({ file, "data-dir": "d" })).toThrow(UsageError);
+  });
+
   test("of restore are read as a node's options are", () => {
     const split = { file: "f", "data-dir": "d", "segment-bytes": "2MiB", "node-name": "n" };
     expect(restoreOptions(split)).toEqual({
@@ -90,6 +97,18 @@ describe("flags", () => {
   });
 });
 
+test("a backup that no node answers gives up in the time it was given", async () => {
+  const port = await freePorts(1);
+  const source = new LogSource({
+    ...{ servers: [`127.0.0.1:${String(port)}`], clock: systemClock, random: systemRandom },
+    ...{ timeoutMs: 50, signal: new AbortController().signal },
+  });
+  const startMs = systemClock.now();
+  await expect(source.clusterId()).rejects.toMatchObject({ code: "unavailable" });
+  expect(systemClock.now() - startMs).toBeLessThan(5000);
+  await source.close();
+});
+
 describe("a backup's place", () => {
   test("may be reached by a link", async () => {
     await writeBackup(join(directory, "one.backup"));
@@ -97,6 +116,18 @@ describe("a backup's place", () => {
     const file = await openBackup(join(directory, "latest"));
     expect(await file.size()).toBe(readFileSync(join(directory, "one.backup")).length);
     await file.close();
+  });
+
+  test("is no directory", async () => {
+    expect(() => placeOf(directory)).toThrow("is a directory");
+    await expect(openBackup(directory)).rejects.toThrow(UsageError);
+  });
+
+  test("that the disk has no room or leave for is a refusal, not an unknown outcome", async () => {
+    const writing = telling("f", async () => writeBackup(join(directory, "none", "f")));
+    const error: unknown = await writing.catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ message: expect.stringContaining("is not there") as string });
+    expect(exitCodeOf(error)).toBe(exitCodes.couldNot);
   });
 
   test.each(["a b", "ü", "a:b", "x".repeat(251)])("is not named %s", (name) => {
