@@ -116,7 +116,7 @@ function tooLong(what: string): ProglogError {
 /**
  * Proves a batch well-formed, down to keys and headers, and counts its records.
  *
- * @param bytesMax Largest record, in encoded bytes.
+ * @param bytesMax Largest record: the encoded bytes after its header.
  * @throws ProglogError `invalid-request` if the lengths do not fit, `record-too-large`.
  */
 export function countRecords(records: Buffer, bytesMax: number): number {
@@ -127,10 +127,11 @@ export function countRecords(records: Buffer, bytesMax: number): number {
     const bytes = records.readUInt32BE(at);
     const end = at + 4 + bytes;
     if (bytes < 1 || end > records.length) throw malformed(count);
-    if (4 + bytes > bytesMax) {
+    const contentBytes = 4 + bytes - recordHeaderBytes;
+    if (contentBytes > bytesMax) {
       throw new ProglogError(
         "record-too-large",
-        `Record ${String(count)} has ${String(4 + bytes)} bytes; the limit is ${String(bytesMax)}.`,
+        `Record ${String(count)} has ${String(contentBytes)} bytes; the limit is ${String(bytesMax)}.`,
         { fields: { bytesMax } },
       );
     }

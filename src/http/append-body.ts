@@ -128,7 +128,7 @@ function queryConditions(query: Query, idempotencyKey: string | undefined): Cond
     expectedOffset: query.integer("expectedOffset", offsetRange),
     producer: producerOf({ producerId, sequence, idempotencyKey }),
     timeoutMs: query.integer("timeoutMs", timeoutRange),
-    writeConcern: concernOf(query.text("w"), query.text("writeConcern")),
+    writeConcern: concernOf(countText(query.text("w")), countText(query.text("writeConcern"))),
   });
 }
 
@@ -212,8 +212,13 @@ function jsonConditions(
   });
 }
 
+/** In a query a number is a text. */
+function countText(text: string | undefined): string | number | undefined {
+  return text !== undefined && /^-?\d{1,15}$/.test(text) ? Number(text) : text;
+}
+
 /**
- * The write concern: `w`, or its longer name. In a query a number is a text.
+ * The write concern: `w`, or its longer name.
  *
  * @throws ProglogError `invalid-request`, `write-concern-unsatisfiable`.
  */
@@ -221,14 +226,13 @@ function concernOf(short: unknown, long: unknown): WriteConcern | undefined {
   if (short !== undefined && long !== undefined) {
     throw invalid("Give either w or writeConcern, not both.", "w");
   }
-  const value = short ?? long;
+  const value = short === undefined ? long : short;
   if (value === undefined || value === "majority" || value === "all") return value;
   const name = short === undefined ? "writeConcern" : "w";
-  const count = typeof value === "string" && /^-?\d{1,15}$/.test(value) ? Number(value) : value;
-  if (typeof count !== "number" || !Number.isSafeInteger(count)) {
+  if (typeof value !== "number" || !Number.isSafeInteger(value)) {
     throw invalid(`The field ${name} must be a number of members, "majority" or "all".`, name);
   }
-  return count;
+  return value;
 }
 
 /** Leaves out what is not given. */

@@ -5,7 +5,7 @@
  */
 import { ProglogError } from "../common/errors.js";
 import type { LogRecord, RecordContent } from "../common/record.js";
-import { encodeRecords, recordBytes } from "../common/record.js";
+import { encodeRecords, recordBytes, recordHeaderBytes } from "../common/record.js";
 import { Consistency as WireConsistency, Outcome as WireOutcome } from "../gen/log/v1/log.js";
 import type {
   GetOutcomeResponse,
@@ -118,8 +118,9 @@ export function singleAppendFrom(request: ProduceRequest, bytesMax: number): Sin
     ...(record.json ? { json: true } : {}),
   };
   const bytes = recordBytes(content);
-  if (bytes > bytesMax) {
-    const detail = `The record has ${bytes} bytes; the limit is ${bytesMax}.`;
+  const contentBytes = bytes - recordHeaderBytes;
+  if (contentBytes > bytesMax) {
+    const detail = `The record has ${contentBytes} bytes; the limit is ${bytesMax}.`;
     throw new ProglogError("record-too-large", detail, { fields: { bytesMax } });
   }
   return {

@@ -160,6 +160,8 @@ describe("append refuses", () => {
     ["an offset that is text", '{"message":1,"expectedOffset":"1"}', /expectedOffset/],
     ["two write concerns", '{"message":1,"w":2,"writeConcern":2}', /either w or writeConcern/],
     ["a write concern that is no number", '{"message":1,"w":"most"}', /The field w/],
+    ["a write concern that is null", '{"message":1,"w":null}', /The field w/],
+    ["a write concern in quotes", '{"message":1,"w":"3"}', /The field w/],
     ["half a copy", '{"message":1,"w":1.5}', /The field w/],
     ["a zero timeout", '{"message":1,"timeoutMs":0}', /timeoutMs/],
     ["a timeout over 10 minutes", '{"message":1,"timeoutMs":600001}', /timeoutMs/],
