@@ -221,7 +221,7 @@ function concernOf(short: unknown, long: unknown): WriteConcern | undefined {
   if (short !== undefined && long !== undefined) {
     throw invalid("Give either w or writeConcern, not both.", "w");
   }
-  const value = short ?? long;
+  const value = short === undefined ? long : short;
   if (value === undefined || value === "majority" || value === "all") return value;
   const name = short === undefined ? "writeConcern" : "w";
   const count = typeof value === "string" && /^-?\d{1,15}$/.test(value) ? Number(value) : value;

@@ -133,6 +133,22 @@ describe("append", () => {
     expect(await response.json()).toEqual({ committed: false });
   });
 
+  test("the records that wait for more copies are bounded, and do not keep others out", async () => {
+    const limits = { recordBytesMax: 100, bodyBytesMax: 150, bodyBytesInFlightMax: 150 };
+    const gateway = await startGateway(limits);
+    const message = "x".repeat(80);
+    gateway.node.pauseCommits();
+    const first = post(gateway, { message, w: 2 });
+    await eventually(() => gateway.node.writeConcerns.length === 1, "the first");
+    await expectProblem(await post(gateway, { message, w: 2 }), 429, "overloaded");
+    const other = post(gateway, { message });
+    await eventually(() => gateway.node.writeConcerns.length === 2, "the other");
+    gateway.node.resumeCommits();
+    expect((await first).status).toBe(201);
+    expect((await other).status).toBe(201);
+    expect((await post(gateway, { message, w: 2 })).status).toBe(201);
+  });
+
   test("a commit that takes longer than timeoutMs is 504 with an unknown outcome", async () => {
     const gateway = await startGateway();
     gateway.node.pauseCommits();
@@ -160,6 +176,7 @@ describe("append refuses", () => {
     ["an offset that is text", '{"message":1,"expectedOffset":"1"}', /expectedOffset/],
     ["two write concerns", '{"message":1,"w":2,"writeConcern":2}', /either w or writeConcern/],
     ["a write concern that is no number", '{"message":1,"w":"most"}', /The field w/],
+    ["a write concern that is null", '{"message":1,"w":null}', /The field w/],
     ["half a copy", '{"message":1,"w":1.5}', /The field w/],
     ["a zero timeout", '{"message":1,"timeoutMs":0}', /timeoutMs/],
     ["a timeout over 10 minutes", '{"message":1,"timeoutMs":600001}', /timeoutMs/],
