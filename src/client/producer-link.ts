@@ -41,6 +41,8 @@ const silenceMs = { baseMs: 400, maxMs: 1000 };
 const electionBackoff = { baseMs: 25, maxMs: 400 };
 /** While the log takes nothing, as on a full disk. */
 const pressureBackoff = { baseMs: 100, maxMs: 2000 };
+/** Left of an append's time for the answer that says that its copies did not come in time. */
+const answerMsMax = 500;
 /** Times that the others are asked in quick succession: an election is under way. */
 const promptSilences = 6;
 /** Tries without a pause between them, when a node names another leader. */
@@ -197,9 +199,13 @@ export class ProducerLink {
     const { clock, requestTimeoutMs, id: producerId } = this.#parts;
     const nowMs = clock.now();
     const deadlineMs = Math.max(...frame.entries.map((entry) => entry.deadlineMs));
-    // A node waits for the commit of one try, but for the copies asked for as long as it takes.
-    const tryMs = frame.entries[0]?.w === undefined ? requestTimeoutMs : Infinity;
-    const timeoutMs = Math.max(1, Math.min(tryMs, Math.ceil(deadlineMs - nowMs)));
+    // A node waits for the commit of one try, but for the copies asked for as long as it takes, so
+    // that its word of too few copies still comes in time.
+    const leftMs = deadlineMs - nowMs;
+    const forCopies = leftMs - Math.min(answerMsMax, leftMs / 4);
+    const tryMs =
+      frame.entries[0]?.w === undefined ? Math.min(requestTimeoutMs, leftMs) : forCopies;
+    const timeoutMs = Math.max(1, Math.ceil(tryMs));
     const id = this.#nextId++;
     if (this.#sent.size === 0) this.#heardMs = nowMs;
     this.#leaderAtSend = this.#parts.servers.leader;

@@ -7,7 +7,7 @@
 import { ProglogError } from "../common/errors.js";
 import type { LogRecord } from "../common/record.js";
 import type { AppendAnswer, AppendOutcome, ListPage, LogService } from "../service/api.js";
-import { isCommitted } from "../service/api.js";
+import { isCommitted, isPatient } from "../service/api.js";
 import { preferredType } from "./accept.js";
 import { isJsonType, parseJsonAppend, parseRawAppend, refuseQuery } from "./append-body.js";
 import type { ParsedAppend } from "./append-body.js";
@@ -37,6 +37,8 @@ export class DataRoutes {
   readonly #appends: Budget;
   /** Those that wait for more copies than a majority. */
   readonly #patientAppends: Budget;
+  /** Their records. */
+  readonly #patientBytes: Budget;
 
   constructor(log: LogService, streams: StreamRoutes, options: HttpOptions) {
     this.#log = log;
@@ -44,6 +46,7 @@ export class DataRoutes {
     this.#options = options;
     this.#appends = new Budget(options.appendsInFlightMax);
     this.#patientAppends = new Budget(options.appendsInFlightMax);
+    this.#patientBytes = new Budget(options.bodyBytesInFlightMax);
   }
 
   /** POST /Data. A slot is taken only once the body is here: slow senders must not hold them. */
@@ -52,14 +55,19 @@ export class DataRoutes {
     const parsed = await this.#parseAppend(exchange);
     const { writeConcern } = parsed.request;
     // Who waits for more than the commit must not keep others from it.
-    const isPatient =
-      writeConcern === "all" || (typeof writeConcern === "number" && writeConcern > 1);
-    const budget = isPatient ? this.#patientAppends : this.#appends;
-    if (!budget.take(1)) {
-      throw new ProglogError("overloaded", "Too many appends wait for their answer; try again.");
-    }
+    const patient = isPatient(writeConcern);
+    const budget = patient ? this.#patientAppends : this.#appends;
+    // The log lets go of the records at the commit, but they are held here until the answer.
+    const bytes = patient ? parsed.request.records.length : 0;
+    const overloaded = "Too many appends wait for their answer; try again.";
+    if (!budget.take(1)) throw new ProglogError("overloaded", overloaded);
     try {
-      answerAppend(exchange, parsed, await this.#log.produce(parsed.request));
+      if (!this.#patientBytes.take(bytes)) throw new ProglogError("overloaded", overloaded);
+      try {
+        answerAppend(exchange, parsed, await this.#log.produce(parsed.request));
+      } finally {
+        this.#patientBytes.giveBack(bytes);
+      }
     } finally {
       budget.giveBack(1);
     }

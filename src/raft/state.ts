@@ -154,6 +154,8 @@ export class RaftState {
   hardStateToken = 0;
   hasFailed = false;
 
+  /** Last term in which a refusal brought the next campaign forward. */
+  #shortenedTerm = -1;
   #effects: Effect[] = [];
   #hardStateChanged = false;
   #truncateFrom: number | undefined;
@@ -296,8 +298,14 @@ export class RaftState {
     this.electionTimeoutTicks = electionTicks + Math.floor(this.random.next() * electionTicks);
   }
 
-  /** A split vote is tried again soon: uniform in [¼, ¾) of electionTicks, if that is sooner. */
+  /**
+   * A split vote is tried again soon: uniform in [¼, ¾) of electionTicks, if that is sooner. But
+   * the next try has its whole time: a refusal may come of a longer log, from one voter, while the
+   * votes that suffice are still on their way to slow disks.
+   */
   shortenElectionTimer(): void {
+    if (this.term <= this.#shortenedTerm + 1) return;
+    this.#shortenedTerm = this.term;
     const { electionTicks } = this.options;
     const soon = Math.ceil(electionTicks / 4 + (this.random.next() * electionTicks) / 2);
     const elapsed = this.tickCount - this.electionTick;

@@ -95,6 +95,8 @@ export class CallGate {
   readonly #streams = new Set<AbortController>();
   #callsInFlight = 0;
   #appendBytes = 0;
+  /** Of those, the ones of appends that may wait for more than their commit. */
+  #patientBytes = 0;
   #isClosing = false;
 
   constructor(options: RpcOptions, logger: RpcLogger) {
@@ -121,17 +123,23 @@ export class CallGate {
   /**
    * Takes bytes of an append into account until `leave`.
    *
+   * @param patient True if it may wait for more than its commit: half is kept from those.
    * @throws ProglogError `overloaded`.
    */
-  enter(bytes: number): void {
-    if (this.#appendBytes + bytes > this.#options.appendBytesInFlightMax) {
+  enter(bytes: number, patient: boolean): void {
+    const max = this.#options.appendBytesInFlightMax;
+    const isFull = this.#appendBytes + bytes > max;
+    const isPatientFull = patient && this.#patientBytes > 0 && this.#patientBytes + bytes > max / 2;
+    if (isFull || isPatientFull) {
       throw new ProglogError("overloaded", "The node has as many bytes to append as it can hold.");
     }
     this.#appendBytes += bytes;
+    if (patient) this.#patientBytes += bytes;
   }
 
-  leave(bytes: number): void {
+  leave(bytes: number, patient: boolean): void {
     this.#appendBytes -= bytes;
+    if (patient) this.#patientBytes -= bytes;
   }
 
   unary<Request, Response>(

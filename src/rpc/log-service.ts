@@ -19,6 +19,7 @@ import type {
   ProduceResponse,
 } from "../gen/log/v1/log.js";
 import type { ClusterService, LogService } from "../service/api.js";
+import { isPatient } from "../service/api.js";
 import { namedProducer, relayedProducer } from "../service/producer.js";
 import type { CallContext } from "./call-gate.js";
 import { tolerant } from "./call-gate.js";
@@ -88,14 +89,15 @@ async function produce(
 ): Promise<ProduceResponse> {
   const { log, gate, options } = parts;
   const append = singleAppendFrom(request, options.recordBytesMax);
-  gate.enter(append.bytes);
+  const patient = isPatient(append.writeConcern);
+  gate.enter(append.bytes, patient);
   try {
     const appendRequest = appendRequestFrom([append], isForwarded);
     return produceResponseFrom(await log.produce(appendRequest, { relay: !isForwarded }));
   } catch (error) {
     return tooFewCopiesFrom(error);
   } finally {
-    gate.leave(append.bytes);
+    gate.leave(append.bytes, patient);
   }
 }
 

@@ -26,6 +26,7 @@ import type {
   MemberStatus,
   NodeIdentity,
 } from "../service/api.js";
+import { isPatient } from "../service/api.js";
 import type { PeerCalls } from "../service/peer-calls.js";
 import { formatAddress, requireAddress } from "./addresses.js";
 import { forwardedKey, localKey } from "./call-gate.js";
@@ -85,6 +86,7 @@ interface CallTerms {
 interface Peer {
   channel: HeldChannel | undefined;
   relay: RelayStream | undefined;
+  patientRelay: RelayStream | undefined;
   callsInFlight: number;
   usedMs: number;
 }
@@ -153,12 +155,15 @@ export class GrpcPeerCalls implements PeerCalls {
   async produce(leader: LeaderHint, request: AppendRequest): Promise<AppendAnswer>;
   async produce(leader: LeaderHint, request: AppendRequest): Promise<AppendAnswer> {
     const peer = this.#peer(leader.rpcAddr);
-    peer.relay ??= new RelayStream(requireAddress(leader.rpcAddr, "the leader's rpcAddr"), {
+    // Those that wait for more than the commit fill a stream of their own: the node at its other
+    // end reads it only as long as it holds a bounded number of them.
+    const relay = isPatient(request.writeConcern) ? "patientRelay" : "relay";
+    peer[relay] ??= new RelayStream(requireAddress(leader.rpcAddr, "the leader's rpcAddr"), {
       clock: this.#clock,
       credentials: this.#credentials,
       limits: this.#options,
     });
-    return await peer.relay.produce(request);
+    return await peer[relay].produce(request);
   }
 
   async outcome({ rpcAddr }: LeaderHint, { id, sequence }: Producer): Promise<AppendOutcome> {
@@ -234,7 +239,10 @@ export class GrpcPeerCalls implements PeerCalls {
     }
     if (this.#peers.size >= this.#options.addressesMax) this.#dropOldest();
     const usedMs = this.#clock.now();
-    const peer: Peer = { channel: undefined, relay: undefined, callsInFlight: 0, usedMs };
+    const peer: Peer = {
+      ...{ channel: undefined, relay: undefined, patientRelay: undefined },
+      ...{ callsInFlight: 0, usedMs },
+    };
     this.#peers.set(address, peer);
     this.#scheduleSweep();
     return peer;
@@ -270,7 +278,8 @@ export class GrpcPeerCalls implements PeerCalls {
     const peer = this.#peers.get(address);
     if (peer === undefined) return;
     this.#peers.delete(address);
-    const closing = Promise.all([peer.channel?.drop(), peer.relay?.close()])
+    const { channel, relay, patientRelay } = peer;
+    const closing = Promise.all([channel?.drop(), relay?.close(), patientRelay?.close()])
       .then(() => undefined)
       .finally(() => this.#closing.delete(closing));
     this.#closing.add(closing);
@@ -278,7 +287,9 @@ export class GrpcPeerCalls implements PeerCalls {
 }
 
 function isIdle(peer: Peer): boolean {
-  return peer.callsInFlight === 0 && peer.relay?.isIdle !== false;
+  return (
+    peer.callsInFlight === 0 && peer.relay?.isIdle !== false && peer.patientRelay?.isIdle !== false
+  );
 }
 
 /** @throws ProglogError `unavailable` if the text is not a status: the other node is not ours. */

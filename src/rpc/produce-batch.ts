@@ -16,6 +16,7 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 
 import { ProglogError } from "../common/errors.js";
 import { countRecords } from "../common/record.js";
+import { isPatient } from "../service/api.js";
 import { namedProducer, relayedProducer } from "../service/producer.js";
 import type { Producer } from "../service/producer.js";
 import type { CallContext } from "./call-gate.js";
@@ -91,7 +92,7 @@ export class ProduceBatchStream {
       const { isForwarded } = this.#context;
       producer = producerFrom(request, isForwarded ? relayedProducer : namedProducer);
       checkBatch(request, this.#parts.options.recordBytesMax);
-      this.#parts.gate.enter(bytes);
+      this.#parts.gate.enter(bytes, isPatient(concernFrom(request).writeConcern));
     } catch (error) {
       this.#ledger.hold(1, 0);
       this.#answer({ response: this.#refusal(request.id, error), count: 1, bytes: 0 });
@@ -105,6 +106,7 @@ export class ProduceBatchStream {
   async #append(request: BatchRequest, producer: Producer | undefined): Promise<void> {
     const { id, records, count, expectedOffset, timeoutMs } = request;
     const { isForwarded } = this.#context;
+    const concern = concernFrom(request);
     let response: BatchResponse;
     try {
       const receipt = await this.#parts.log.produce(
@@ -113,7 +115,7 @@ export class ProduceBatchStream {
           ...(expectedOffset === undefined ? {} : { expectedOffset }),
           ...(producer === undefined ? {} : { producer }),
           ...(timeoutMs === 0 ? {} : { timeoutMs }),
-          ...concernFrom(request),
+          ...concern,
           ...(isForwarded ? { forwarded: true } : {}),
         },
         { relay: !isForwarded },
@@ -122,7 +124,7 @@ export class ProduceBatchStream {
     } catch (error) {
       response = this.#refusal(id, error);
     } finally {
-      this.#parts.gate.leave(records.length);
+      this.#parts.gate.leave(records.length, isPatient(concern.writeConcern));
     }
     this.#underway -= 1;
     this.#answer({ response, count, bytes: records.length });

@@ -16,6 +16,7 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import type { Clock } from "../common/clock.js";
 import type { ProduceRequest, ProduceResponse } from "../gen/log/v1/log.js";
 import type { AppendAnswer, LogService } from "../service/api.js";
+import { isPatient } from "../service/api.js";
 import type { CallContext, CallGate, Decoded } from "./call-gate.js";
 import { requireDecoded } from "./call-gate.js";
 import type { SingleAppend } from "./log-messages.js";
@@ -92,7 +93,7 @@ export class ProduceStream {
     let append: SingleAppend;
     try {
       append = singleAppendFrom(requireDecoded(message), this.#parts.options.recordBytesMax);
-      this.#parts.gate.enter(append.bytes);
+      this.#parts.gate.enter(append.bytes, isPatient(append.writeConcern));
     } catch (error) {
       this.#turn.push({ appends: [], bytes: 0, result: { error } });
       this.#scheduleFlush();
@@ -133,7 +134,7 @@ export class ProduceStream {
     } catch (error) {
       group.result = failureOf(error);
     } finally {
-      this.#parts.gate.leave(group.bytes);
+      this.#parts.gate.leave(group.bytes, isPatient(group.appends[0]?.writeConcern));
     }
     this.#answer();
   }

@@ -55,6 +55,11 @@ export function isCommitted(answer: AppendAnswer): answer is AppendReceipt {
   return !("isCommitted" in answer);
 }
 
+/** True if an append may wait for more than its commit: such must not keep others from theirs. */
+export function isPatient(writeConcern: WriteConcern | undefined): boolean {
+  return writeConcern === "all" || (typeof writeConcern === "number" && writeConcern > 1);
+}
+
 /** What became of an append; nothing that comes later changes it. */
 export type AppendOutcome =
   | ({ readonly type: "applied" } & Omit<AppendReceipt, "isDuplicate">)

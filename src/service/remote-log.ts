@@ -34,6 +34,7 @@ import { isCommitted } from "./api.js";
 import type { MemberReads } from "./member-reads.js";
 import type { PeerCalls } from "./peer-calls.js";
 import type { RemoteMember, RemoteMembers } from "./remote-members.js";
+import { checkConcern } from "./write-concern.js";
 
 export interface RemoteLogParts {
   readonly members: RemoteMembers;
@@ -88,6 +89,7 @@ export class RemoteLog implements LogService {
   async produce(request: AppendRequest): Promise<AppendAnswer>;
   async produce(request: AppendRequest): Promise<AppendAnswer> {
     const { peers, members, requestTimeoutMs } = this.#parts;
+    checkConcern(request);
     const timeoutMs = request.timeoutMs ?? requestTimeoutMs;
     const append = { ...request, timeoutMs, forwarded: true };
     const answer = await this.#onLeader((leader) => peers.produce(leader, append));

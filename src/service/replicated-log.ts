@@ -45,6 +45,8 @@ export interface ReplicatedLogOptions {
 
 /** The framing of a record (lengths of key and headers) is not counted as its bytes. */
 const framingBytesMax = 4096;
+/** No append is waited for longer: what it holds meanwhile outlives even its client. */
+const timeoutMsMax = 600_000;
 const streamReadBytes = 256 * 1024;
 
 export class ReplicatedLog implements LogService {
@@ -82,7 +84,7 @@ export class ReplicatedLog implements LogService {
     const count = this.#check(request);
     if (!this.#replica.isLeader) return this.#produceElsewhere(request, options.relay ?? false);
     const { records, expectedOffset, producer } = request;
-    const timeoutMs = request.timeoutMs ?? this.#options.requestTimeoutMs;
+    const timeoutMs = this.#timeoutMs(request);
     const startMs = this.#clock.now();
     const copies = copiesOf(this.#replica, request.writeConcern);
     return new Promise((resolve, reject) => {
@@ -121,12 +123,16 @@ export class ReplicatedLog implements LogService {
     return count;
   }
 
+  #timeoutMs({ timeoutMs = this.#options.requestTimeoutMs }: AppendRequest): number {
+    return Math.min(timeoutMs, timeoutMsMax);
+  }
+
   async #produceElsewhere(request: AppendRequest, relay: boolean): Promise<AppendAnswer> {
     const leader = leaderHint(this.#replica);
     if (leader === undefined) throw noLeaderError(this.#replica);
     const mayRelay = relay || this.#options.forwardsWrites;
     if (!mayRelay || request.forwarded === true) throw notLeaderError(leader);
-    const timeoutMs = request.timeoutMs ?? this.#options.requestTimeoutMs;
+    const timeoutMs = this.#timeoutMs(request);
     return this.#peers.produce(leader, { ...request, timeoutMs, forwarded: true });
   }
 

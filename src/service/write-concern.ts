@@ -13,7 +13,15 @@ import type { AppendRequest, WriteConcern } from "./api.js";
 /** The leader's disk alone, what the commit needs, or more. */
 type Copies = "leader" | "majority" | CopyCount;
 
-/** @throws ProglogError invalid-request, write-concern-unsatisfiable. */
+/** What a message between nodes holds. No cluster has so many members. */
+const copiesMax = 2 ** 32 - 1;
+
+/**
+ * What can be said without knowing the members. Every node that takes an append in looks, also one
+ * that only relays it: on the wire 0 means a majority, and what does not fit ends the stream.
+ *
+ * @throws ProglogError invalid-request, write-concern-unsatisfiable.
+ */
 export function checkConcern({ writeConcern, expectedOffset }: AppendRequest): void {
   if (writeConcern === undefined || typeof writeConcern === "string") return;
   if (!Number.isSafeInteger(writeConcern)) {
@@ -21,6 +29,7 @@ export function checkConcern({ writeConcern, expectedOffset }: AppendRequest): v
     throw new ProglogError("invalid-request", detail);
   }
   if (writeConcern < 1) throw unsatisfiable("A write concern is 1 at least.");
+  if (writeConcern > copiesMax) throw unsatisfiable("No cluster has so many members.");
   if (writeConcern === 1 && expectedOffset !== undefined) {
     const detail = "With a write concern of 1 the answer comes before expectedOffset is decided.";
     throw new ProglogError("invalid-request", detail);

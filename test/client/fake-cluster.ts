@@ -43,6 +43,8 @@ export type Fault =
   | "lose-answer"
   /** Applies it, and does not answer. */
   | "keep-answer"
+  /** Applies it, and says when its time is over that too few members have it. */
+  | "too-few-copies"
   /** Neither applies nor answers it. */
   | "lose-request-quietly"
   /** Breaks the stream before it is applied. */
@@ -204,7 +206,11 @@ export class FakeNode {
         call.write({ ...empty, id: request.id, error });
       } else {
         const response = this.cluster.append(request);
-        if (fault === "lose-answer") this.#break(call);
+        if (fault === "too-few-copies") {
+          const fields = { offset: Number(response.offset), acks: 2 };
+          const error = produceErrorFrom(refusal("write-concern-timeout", { fields }));
+          setTimeout(() => call.write({ ...empty, id: request.id, error }), request.timeoutMs);
+        } else if (fault === "lose-answer") this.#break(call);
         else if (fault !== "keep-answer") this.cluster.answer(() => call.write(response));
       }
     });

@@ -105,6 +105,18 @@ describe("produce", () => {
     expect([(await before).offset, (await right).offset]).toEqual([0, 1]);
   });
 
+  test("says that too few have it while there is time, once, and where it is", async () => {
+    const cluster = await FakeCluster.start(1);
+    cluster.node(0).faults.push("too-few-copies");
+    const client = clientOf(cluster);
+    const error = await failureOf(client.produce("a", { w: "all", timeoutMs: 1000 }));
+    expect(error).toMatchObject({
+      ...{ code: "write-concern-timeout", outcome: "applied", retryable: false },
+      fields: { offset: 0, acks: 2 },
+    });
+    expect(cluster.node(0).requests).toMatchObject([{ allCopies: true }]);
+  });
+
   test("fails only the record that is too large for the nodes, not those it travelled with", async () => {
     const cluster = await FakeCluster.start(1);
     cluster.recordBytesMax = 100;

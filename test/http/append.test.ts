@@ -133,6 +133,22 @@ describe("append", () => {
     expect(await response.json()).toEqual({ committed: false });
   });
 
+  test("the records that wait for more copies are bounded, and do not keep others out", async () => {
+    const limits = { recordBytesMax: 100, bodyBytesMax: 150, bodyBytesInFlightMax: 150 };
+    const gateway = await startGateway(limits);
+    const message = "x".repeat(80);
+    gateway.node.pauseCommits();
+    const first = post(gateway, { message, w: 2 });
+    await eventually(() => gateway.node.writeConcerns.length === 1, "the first");
+    await expectProblem(await post(gateway, { message, w: 2 }), 429, "overloaded");
+    const other = post(gateway, { message });
+    await eventually(() => gateway.node.writeConcerns.length === 2, "the other");
+    gateway.node.resumeCommits();
+    expect((await first).status).toBe(201);
+    expect((await other).status).toBe(201);
+    expect((await post(gateway, { message, w: 2 })).status).toBe(201);
+  });
+
   test("a commit that takes longer than timeoutMs is 504 with an unknown outcome", async () => {
     const gateway = await startGateway();
     gateway.node.pauseCommits();

@@ -240,3 +240,37 @@ test("close fails what waits, by whether it was sent", async () => {
   await expect(unsent).rejects.toMatchObject({ code: "unavailable", outcome: "not_applied" });
   leader.log.release();
 });
+
+test("appends that wait for more copies than a majority do not hold up the others", async () => {
+  const leader = await startLoopback({ options: { streamRecordsInFlightMax: 2 } });
+  const produce = leader.log.produce.bind(leader.log);
+  leader.log.produce = async (request, options) =>
+    request.writeConcern === undefined ? produce(request, options) : new Promise(() => undefined);
+  const calls = peerCalls();
+  const patient = [1, 2, 3].map(async () =>
+    calls.produce(hint(leader.address), { records: recordsOf("a"), writeConcern: "all" }),
+  );
+  const failures = patient.map(async (append) => expect(append).rejects.toThrow());
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const quick = calls.produce(hint(leader.address), { records: recordsOf("b"), timeoutMs: 1000 });
+  expect(await quick).toMatchObject({ offset: 0 });
+  await calls.close();
+  await Promise.all(failures);
+});
+
+test("nor do they take all the bytes that a node holds", async () => {
+  const options = { recordBytesMax: 1000, messageBytesMax: 1000, appendBytesInFlightMax: 1000 };
+  const leader = await startLoopback({ options });
+  const produce = leader.log.produce.bind(leader.log);
+  leader.log.produce = async (request, terms) =>
+    request.writeConcern === undefined ? produce(request, terms) : new Promise(() => undefined);
+  const calls = peerCalls();
+  const records = recordsOf("x".repeat(300));
+  const request = { records, writeConcern: "all" } as const;
+  const first = expect(calls.produce(hint(leader.address), request)).rejects.toThrow();
+  const second = calls.produce(hint(leader.address), request);
+  await expect(second).rejects.toMatchObject({ code: "overloaded" });
+  expect(await calls.produce(hint(leader.address), { records })).toMatchObject({ offset: 0 });
+  await calls.close();
+  await first;
+});

@@ -73,7 +73,7 @@ test("what is wrong with a Produce is said", async () => {
   const missing = { record: undefined, expectedOffset: undefined, timeoutMs: 0 };
   const noRecord = await failureOf(produce(node, missing));
   expect(noRecord).toMatchObject({ code: invalidArgument, details: "The request has no record." });
-  const large = await failureOf(produce(node, produceRequest(Buffer.alloc(96))));
+  const large = await failureOf(produce(node, produceRequest(Buffer.alloc(101))));
   expect(detailsOf(large).info).toMatchObject({
     reason: "record-too-large",
     metadata: { bytesMax: "100", outcome: "not_applied", retryable: "false" },

@@ -305,3 +305,13 @@ test("changes go to the leader, also to one that has just taken over", async () 
   for (const member of world.members) world.kill(member);
   expect((await failureOf(cluster.removeMember("id-1"))).code).toBe("no-quorum");
 });
+
+test.each([0, -1, 2 ** 32, 1e15])(
+  "%d copies are refused before they are put on a wire",
+  async (w) => {
+    const { log, world } = await begin(new RemoteWorld(3));
+    const error = await failureOf(log.produce({ ...append, writeConcern: w }));
+    expect(error).toMatchObject({ code: "write-concern-unsatisfiable", outcome: "not_applied" });
+    expect(world.member(0).appendCount).toBe(0);
+  },
+);

@@ -318,6 +318,9 @@ test("a node that does not lead names the leader, and relays only once, and only
   const again = await failure(forwarding.produce({ ...request("d"), forwarded: true }));
   expect(again).toMatchObject({ code: "not-leader" });
   expect(relayed).toHaveLength(2);
+  // A timer of the platform that is set for longer than 24 days goes off at once.
+  await forwarding.produce({ ...request("e"), timeoutMs: 2 ** 32 - 1 });
+  expect(relayed[2]?.timeoutMs).toBe(600_000);
 });
 
 test("the outcome of an append is where it is, or that it never will be anywhere", async () => {
