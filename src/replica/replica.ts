@@ -85,7 +85,7 @@ export const replicaDefaults: ReplicaOptions = Object.freeze({
   checkpointBytes: 64 * 1024 * 1024,
   keepBytes: 64 * 1024 * 1024,
   diskFreeBytesMin: 64 * 1024 * 1024,
-  copyWaitsMax: 4096,
+  copyWaitsMax: 1024,
   diskCheckMs: 1000,
 });
 
