@@ -281,7 +281,7 @@ export class HttpClient {
       this.#queue.unshift(...appends);
       return;
     }
-    const final = isOpen ? unknownOutcome(last) : last;
+    const final = isOpen && last.outcome !== "applied" ? unknownOutcome(last) : last;
     for (const append of appends) append.reject(final);
   }
 

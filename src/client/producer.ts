@@ -288,7 +288,7 @@ function checkAppend(options: AppendOptions, isNamed: boolean): void {
   }
   if (w === undefined || w === "majority" || w === "all") return;
   // An answer before the commit promises nothing that could be sent again, or counted once.
-  if (!Number.isSafeInteger(w) || w < 2) {
+  if (!Number.isSafeInteger(w) || w < 2 || w >= 2 ** 32) {
     throw invalid('w is "majority", "all", or a number of members, 2 at least.');
   }
 }

@@ -95,6 +95,7 @@ export class CopyWaits {
       const upTo = sorted[neededOf(copies, disks) - 1] ?? 0;
       let met = 0;
       while ((waits[met]?.index ?? Infinity) <= upTo) met += 1;
+      if (met === 0) continue;
       for (const wait of this.#take(copies, waits, (_, at) => at < met)) {
         wait.done({ isMet: true, acks: acksOf(disks, wait.index) });
       }
