@@ -21,8 +21,12 @@ export class AddressBook {
   /** Members as the configuration had them when it was last looked at. */
   #listed = new Map<NodeId, Member>();
 
-  /** Heard, but the configuration has said otherwise since. */
-  readonly #doubted = new Set<NodeId>();
+  /**
+   * Heard, but the configuration has said otherwise since; and whether it was in contact when the
+   * peers were looked at last. One that falls silent is looked for where the configuration says;
+   * one that goes on over its old connection is where it said after all.
+   */
+  readonly #doubted = new Map<NodeId, boolean>();
   readonly #isInContact: (id: NodeId) => boolean;
 
   /** @param isInContact True if messages come from the node: it is where it said. */
@@ -41,7 +45,8 @@ export class AddressBook {
 
   /** The member with the addresses it was last heard at. */
   current(member: Member): Member {
-    return this.#heard.get(member.id) ?? member;
+    const isDismissed = this.#doubted.get(member.id) === false;
+    return (isDismissed ? undefined : this.#heard.get(member.id)) ?? member;
   }
 
   /** Where a node said it is. */
@@ -49,23 +54,19 @@ export class AddressBook {
     return this.#heard.get(id);
   }
 
-  /** True if what a doubted member said counts no more: it is silent. The peers are others then. */
+  /** True if what a doubted member said counts otherwise than before: the peers are others then. */
   get isOutdated(): boolean {
-    return [...this.#doubted].some((id) => !this.#isInContact(id));
+    return [...this.#doubted].some(([id, wasInContact]) => this.#isInContact(id) !== wasInContact);
   }
 
   #follow(members: readonly Member[]): void {
     for (const { id, rpcAddr, httpAddr } of members) {
       const before = this.#listed.get(id);
       const isSame = before?.rpcAddr === rpcAddr && before.httpAddr === httpAddr;
-      if (before !== undefined && !isSame && this.#heard.has(id)) this.#doubted.add(id);
+      if (before !== undefined && !isSame && this.#heard.has(id)) this.#doubted.set(id, true);
     }
     this.#listed = new Map(members.map((member) => [member.id, member]));
-    for (const id of this.#doubted) {
-      if (this.#isInContact(id)) continue;
-      this.#doubted.delete(id);
-      this.#heard.delete(id);
-    }
+    for (const id of this.#doubted.keys()) this.#doubted.set(id, this.#isInContact(id));
   }
 
   /** Whom to stay connected to: the members, and the strangers heard last. Forgets the others. */

@@ -124,6 +124,8 @@ export class Cluster implements ClusterService {
   }
 
   async join(request: JoinRequest): Promise<JoinReceipt> {
+    const { replica } = this.#parts;
+    if (!replica.isLeader && leaderHint(replica) === undefined) await this.#findMoved(request);
     const leader = this.#otherLeader();
     if (leader !== undefined) return this.#parts.peers.join(leader.rpcAddr, request);
     const clusterId = this.#ownCluster(request);
@@ -137,6 +139,21 @@ export class Cluster implements ClusterService {
     }
     const { configuration } = this.#parts.replica.status();
     return { clusterId, members: [...configuration.voters, ...configuration.learners] };
+  }
+
+  /**
+   * Without a leader nobody can write down where a member is now. But whoever hears of it can
+   * answer it there: members that have all moved find each other so, and elect one.
+   */
+  async #findMoved(request: JoinRequest): Promise<void> {
+    const { replica, clusterId } = this.#parts;
+    const { member } = request;
+    const known = this.#find(member.id);
+    const isOurs = request.clusterId !== null && request.clusterId === clusterId();
+    if (!isOurs || known === undefined) return;
+    if (!hasMoved(replica.addresses.current(known), member)) return;
+    await this.#dialBack(member);
+    replica.hearAddress(member);
   }
 
   /** undefined if this node leads. @throws ProglogError if nobody does. */

@@ -54,7 +54,7 @@ export const foundMutants: readonly Mutant[] = [
     rule: "R-M7",
     why: "a node that was away dials a member where it was before, and never answers it again",
     file: "src/replica/address-book.ts",
-    find: "      if (this.#isInContact(id)) continue;\n",
-    replace: "",
+    find: "this.#doubted.set(id, this.#isInContact(id));",
+    replace: "this.#doubted.set(id, false);",
   },
 ];

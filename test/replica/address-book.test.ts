@@ -44,6 +44,11 @@ test("a member in contact is where it said, whatever an older configuration says
   expect(book.isOutdated).toBe(true);
   expect(hostOf(book.peers(late), "a")).toBe("two:8400");
   expect(book.isOutdated).toBe(false);
+  // It had only paused, and goes on over its old connection, without a new handshake.
+  contacts.add("a");
+  expect(book.isOutdated).toBe(true);
+  expect(hostOf(book.peers(late), "a")).toBe("three:8400");
+  expect(book.isOutdated).toBe(false);
 });
 
 test("strangers are kept, the latest few", () => {

@@ -52,4 +52,9 @@ export const keptSeeds: readonly KeptSeed[] = [
     steps: 5000,
     bug: "an old configuration that came late had a member dialled where it was before",
   },
+  {
+    seed: 816,
+    steps: 5000,
+    bug: "members that had all moved, and had no leader, did not find each other",
+  },
 ];
