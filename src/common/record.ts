@@ -129,11 +129,9 @@ export function countRecords(records: Buffer, bytesMax: number): number {
     if (bytes < 1 || end > records.length) throw malformed(count);
     const contentBytes = 4 + bytes - recordHeaderBytes;
     if (contentBytes > bytesMax) {
-      throw new ProglogError(
-        "record-too-large",
-        `Record ${String(count)} has ${String(contentBytes)} bytes; the limit is ${String(bytesMax)}.`,
-        { fields: { bytesMax } },
-      );
+      const what = `Record ${String(count)} has ${String(contentBytes)} bytes`;
+      const detail = `${what}; the limit is ${String(bytesMax)}.`;
+      throw new ProglogError("record-too-large", detail, { fields: { bytesMax } });
     }
     const attributes = records[at + 4] ?? 0;
     if (attributes > 7) throw malformed(count);
