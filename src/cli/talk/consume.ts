@@ -123,14 +123,31 @@ async function begin(plan: ConsumePlan, session: Session, signal: AbortSignal): 
   const isFromEnd = from !== "earliest" && !(typeof from === "number" && from >= 0);
   if (follow && !isFromEnd) return;
   const leftMs = Math.max(1, deadlineMs - clock.now());
-  await client.endOffset({ consistency, timeoutMs: leftMs, signal });
+  try {
+    await client.endOffset({ consistency, timeoutMs: leftMs, signal });
+  } catch (error) {
+    throw unconfirmed(error);
+  }
+}
+
+/**
+ * Why the log's end could not be had though a node has just answered: the node that was tried last
+ * may be one that is down, which is not what stands in the way.
+ */
+function unconfirmed(error: unknown): unknown {
+  if (!(error instanceof ProglogError) || error.code !== "unavailable") return error;
+  const detail = "A node answers, but none could confirm in time where the log ends";
+  return new ProglogError("cannot-confirm", detail, { cause: error });
 }
 
 /** Why nothing came for so long, as a node says now. */
 async function reasonOf({ client, timeoutMs }: Session): Promise<unknown> {
   const waited = `Nothing came for ${String(timeoutMs)} ms`;
   try {
-    await client.endOffset({ timeoutMs: 1000 });
+    await client.status({ timeoutMs: 1000 });
+    await client.endOffset({ timeoutMs: 1000 }).catch((error: unknown) => {
+      throw unconfirmed(error);
+    });
   } catch (error) {
     const { message, code } = ProglogError.from(error);
     return new ProglogError(code, `${waited}: ${message}`, { outcome: null, cause: error });
